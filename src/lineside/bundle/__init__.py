@@ -1,0 +1,1 @@
+"""What leaves the lab? Format, export, quantise, parity, runtime engines."""

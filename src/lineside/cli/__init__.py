@@ -1,0 +1,1 @@
+"""How people use Lineside from a shell: one file a verb, no logic."""

@@ -1,0 +1,88 @@
+"""The command `lineside`: finds the verb, reads its flags, turns errors into sentences and exit codes.
+
+A verb is a module with `arguments(parser)` and `run(args) -> int`. It is imported only when it is asked for, so
+`lineside --help` answers at once. Exit codes are those of errors.py.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from lineside import __version__
+from lineside.errors import LinesideError, MissingExtra
+
+VERBS = {  # verb: (module, what it does)
+    "demo": ("lineside.cli.demo", "the whole chain on the built-in nuts, in under four minutes"),
+    "check": ("lineside.cli.check", "the data doctor: what is wrong with a folder of pictures"),
+    "train": ("lineside.cli.train", "split, train, calibrate and write a bundle"),
+    "evaluate": ("lineside.cli.evaluate", "how good a bundle is, with intervals and a report"),
+    "explain": ("lineside.cli.explain", "what the net looked at: activation maps, filters, feature maps"),
+    "export": ("lineside.cli.export", "another engine or precision, if parity allows it"),
+    "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
+    "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
+}
+EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, verification or parity refused) · 2 wrong flags or settings
+3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is not installed · 130 Ctrl-C"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser(only=argv[0] if argv and argv[0] in VERBS else None)
+    try:
+        args = parser.parse_args(argv)
+        return args.run(args)
+    except LinesideError as error:
+        return _say(error)
+    except KeyboardInterrupt:
+        print("lineside: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `lineside check … | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in EXTRA_OF:
+            return _say(MissingExtra("this command", error.name.split(".")[0], EXTRA_OF[error.name.split(".")[0]]))
+        raise
+
+
+EXTRA_OF = {  # what can be missing on a machine that runs only the running half: its extra
+    "torch": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "sklearn": "train",
+    "openvino": "openvino",
+    "nncf": "openvino",
+    "mitsuba": "render",
+    "bd_warehouse": "render",
+}
+
+
+def _say(error: LinesideError) -> int:
+    print(f"lineside: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _parser(only: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lineside",
+        description="Turn a folder of images into an inspection one can trust, and run it on the line.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lineside {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, summary) in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        if name == only:
+            verb = importlib.import_module(module)
+            verb.arguments(sub)
+            sub.set_defaults(run=verb.run)
+    return parser
+

@@ -1,0 +1,1 @@
+"""What do we have? Readers, the check-up, splits, the built-in nuts."""

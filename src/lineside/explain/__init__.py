@@ -1,0 +1,1 @@
+"""Why did it say so? Learnt filters, feature maps, class activation maps."""

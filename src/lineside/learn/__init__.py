@@ -1,0 +1,1 @@
+"""How is it trained? Loop, schedules, augmentation, transfer, checkpoints, distribution."""

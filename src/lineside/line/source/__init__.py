@@ -1,0 +1,1 @@
+"""Where parts come from, by URL scheme."""

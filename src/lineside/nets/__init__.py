@@ -1,0 +1,1 @@
+"""Which network? One file a family: rows and one builder; NETS names them all."""

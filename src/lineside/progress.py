@@ -1,0 +1,38 @@
+"""One line that says how far a long job is: what, how many of how many, the rate, the time left.
+
+A job takes `progress: Progress = silent` as an argument and calls it; only the command line draws anything.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# progress(done, total, note): note is short text such as "loss 0.31"; called at every step, cheap when silent.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """Draws nothing: the default of every job."""
+
+
+@contextmanager
+def bar(what: str, unit: str = "pictures") -> Iterator[Progress]:
+    """A progress bar on stderr; where stderr is no terminal, one plain line at the end instead."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task) -> Text:
+            return Text(f"{task.finished_speed or task.speed or 0:.0f} {unit}/s")
+
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description:<22}"), BarColumn(24), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Bars(*columns, TextColumn("{task.fields[note]}"), console=console) as bars:
+        task = bars.add_task(what, total=None, note="")
+
+        def draw(done: int, total: int, note: str = "") -> None:
+            bars.update(task, completed=done, total=total, note=note)
+
+        yield draw

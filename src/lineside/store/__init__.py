@@ -1,0 +1,1 @@
+"""What happened? Runs and inspections in a database."""
