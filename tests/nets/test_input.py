@@ -1,0 +1,118 @@
+"""Input equals torch's antialiased bilinear, and every engine computes the same."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from lineside.nets.input import Input, prescale_for, triangle
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LEVEL = 1e-5 * 255  # of a picture's 0..255
+
+
+def pictures(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, generator=torch.manual_seed(seed))
+
+
+def levels(module: Input, x: torch.Tensor) -> torch.Tensor:
+    """What comes out, before normalising, in 0..255."""
+    return (module(x) - module.shift) / module.gain
+
+
+def reference(x: torch.Tensor, size: int, prescale: int = 1) -> torch.Tensor:
+    planes = x.permute(0, 3, 1, 2).double()
+    planes = F.avg_pool2d(planes, prescale) if prescale > 1 else planes
+    return F.interpolate(planes, (size, size), mode="bilinear", antialias=True, align_corners=False).float()
+
+
+@given(height=st.integers(1, 90), width=st.integers(1, 90), size=st.integers(1, 48), n=st.integers(1, 2))
+@settings(max_examples=60, deadline=None)
+def test_equals_antialiased_bilinear_for_any_shape(height, width, size, n):
+    x = pictures(n, height, width)
+    torch.testing.assert_close(levels(Input(size, MEAN, STD), x), reference(x, size), atol=LEVEL, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(700, 513), (1024, 1000), (128, 128), (29, 401)])
+def test_equals_antialiased_bilinear_at_camera_sizes(height, width):
+    x = pictures(1, height, width)
+    torch.testing.assert_close(levels(Input(224, MEAN, STD), x), reference(x, 224), atol=LEVEL, rtol=0)
+
+
+@pytest.mark.parametrize("prescale", [2, 3, 4])
+def test_prescale_is_a_box_average_before_the_filter(prescale):
+    x = pictures(2, 48 * prescale, 52 * prescale)
+    got = levels(Input(20, MEAN, STD, prescale), x)
+    torch.testing.assert_close(got, reference(x, 20, prescale), atol=LEVEL, rtol=0)
+
+
+@pytest.mark.parametrize("prescale", [2, 3, 4])
+def test_prescale_keeps_its_place_where_blocks_do_not_fill_the_picture(prescale):
+    """A ramp stays a ramp: within a sixth of a pixel of where it was, up to the unfilled block at the far edge."""
+    ramp = torch.arange(201, dtype=torch.uint8).view(1, 1, 201, 1).expand(1, 90, 201, 3)
+    plain, coarse = levels(Input(20, MEAN, STD), ramp), levels(Input(20, MEAN, STD, prescale), ramp)
+    torch.testing.assert_close(coarse[..., :-1], plain[..., :-1], atol=0.15, rtol=0)
+
+
+def test_the_size_of_the_net_passes_unchanged_and_normalised_as_torchvision_does():
+    x = pictures(2, 64, 64)
+    expected = (x.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(Input(64, MEAN, STD)(x), expected, atol=2e-6, rtol=0)
+
+
+def test_a_flat_picture_stays_flat_and_a_batch_equals_its_pictures():
+    flat = torch.full((1, 37, 91, 3), 200, dtype=torch.uint8)
+    torch.testing.assert_close(levels(Input(16, MEAN, STD, 2), flat), torch.full((1, 3, 16, 16), 200.0))
+    x, module = pictures(3, 50, 41), Input(16, MEAN, STD)
+    torch.testing.assert_close(module(x), torch.cat([module(x[i : i + 1]) for i in range(3)]), atol=2e-6, rtol=0)
+
+
+@given(length=st.integers(1, 300), size=st.integers(1, 60), prescale=st.integers(1, 4))
+@settings(max_examples=50, deadline=None)
+def test_weights_are_a_mean(length, size, prescale):
+    blocks = length // prescale
+    if blocks:
+        weight = triangle(length, blocks, size, prescale, torch.device("cpu"))
+        assert weight.shape == (size, blocks)
+        assert (weight >= 0).all()
+        torch.testing.assert_close(weight.sum(1), torch.ones(size))
+
+
+def test_prescale_leaves_two_pixels_for_each_one_of_the_output():
+    assert [prescale_for(h, h, 224) for h in (128, 224, 447, 895, 896, 1024, 2048)] == [1, 1, 1, 1, 2, 2, 4]
+    assert prescale_for(480, 4000, 224) == 1
+    for side in range(100, 3000, 77):
+        assert prescale_for(side, side, 224) == 1 or side / prescale_for(side, side, 224) >= 448
+
+
+def test_nothing_of_it_is_learnt_or_saved():
+    assert not Input(64, MEAN, STD).state_dict()
+    assert not list(Input(64, MEAN, STD).parameters())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")  # torch.export copies a deprecated LeafSpec of its own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnxscript and openvino themselves
+@pytest.mark.parametrize("prescale", [1, 2])
+def test_one_graph_gives_the_same_in_torch_onnxruntime_and_openvino(tmp_path, prescale):
+    ort = pytest.importorskip("onnxruntime")
+    ov = pytest.importorskip("openvino")
+    module, path, free = Input(96, MEAN, STD, prescale).eval(), tmp_path / "input.onnx", torch.export.Dim.DYNAMIC
+    torch.onnx.export(
+        module,
+        (pictures(2, 64, 80),),  # a batch of 1 would be baked into the graph
+        path,
+        dynamo=True,
+        verbose=False,
+        input_names=["pictures"],
+        dynamic_shapes=({0: free, 1: free, 2: free},),
+    )
+    session = ort.InferenceSession(path)
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for n, height, width in [(1, 96, 96), (3, 33, 57), (1, 300, 211), (2, 192, 192), (1, 701, 640)]:
+        x = pictures(n, height, width, seed=height)
+        expected = module(x).numpy()
+        assert expected.shape == (n, 3, 96, 96)
+        np.testing.assert_allclose(session.run(None, {"pictures": x.numpy()})[0], expected, atol=1e-5)
+        np.testing.assert_allclose(compiled(x.numpy())[0], expected, atol=1e-5)
