@@ -60,8 +60,9 @@ class Input(nn.Module):
 
 def triangle(length: int, blocks: int, size: int, prescale: int, device: torch.device) -> Tensor:
     """(size, blocks) float32, rows sum to 1: from blocks of prescale pixels of a side of length pixels, to size."""
-    centre_out = (2 * torch.arange(size, device=device) + 1) * length
     centre_in = (2 * torch.arange(blocks, device=device) + 1) * (prescale * size)
+    centre_out = (2 * torch.arange(size, device=device) + 1) * length
+    centre_out = torch.minimum(centre_out, centre_in[-1])  # pixels that fill no block: the last block stands for them
     support = 2 * torch.sym_max(length, prescale * size)
     weight = (support - (centre_in - centre_out[:, None]).abs()).clamp(min=0).float()
     return weight / weight.sum(1, keepdim=True)
