@@ -1,0 +1,101 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks.
+
+Sandler et al. 2018, arXiv:1801.04381, table 2 (one row is one stage here), fig. 3 and 4d (the block).
+"""
+
+from torch import nn
+
+from lineside.nets.net import Net, Stage, Weights
+from lineside.nets.parts import Residual, classifier, conv_bn, he_init, seq
+
+ROWS = (  # table 2: expansion t, channels c, repeats n, stride s of the first
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+STEM, LAST = 32, 1280  # channels of the first and of the last convolution
+
+
+def block(cin: int, cout: int, expansion: int, stride: int) -> nn.Module:
+    """1x1 wide, 3x3 depthwise, 1x1 narrow and linear; with a shortcut where the shapes allow one."""
+    hidden = cin * expansion
+    wide = {"wide": conv_bn(cin, hidden, 1, act=nn.ReLU6)} if expansion > 1 else {}
+    body = seq(
+        **wide,
+        deep=conv_bn(hidden, hidden, 3, stride, groups=hidden, act=nn.ReLU6),
+        narrow=conv_bn(hidden, cout, 1, act=None),
+    )
+    return Residual(body) if stride == 1 and cin == cout else body
+
+
+def build(classes: int = 1000) -> nn.Sequential:
+    stages, cin = {"stem": seq(conv=conv_bn(3, STEM, 3, 2, act=nn.ReLU6))}, STEM
+    for i, (expansion, cout, repeats, stride) in enumerate(ROWS, 1):
+        blocks = []
+        for j in range(repeats):
+            blocks.append(block(cin, cout, expansion, 1 if j else stride))
+            cin = cout
+        stages[f"stage{i}"] = nn.Sequential(*blocks)
+    last = seq(conv=conv_bn(cin, LAST, 1, act=nn.ReLU6))
+    return he_init(seq(**stages, last=last, head=classifier(LAST, classes, dropout=0.2)))
+
+
+def torchvision_names() -> dict[str, str]:
+    """Our path of every module with a state → its path in torchvision.models.mobilenetv2, which numbers layers flat."""
+    names = {"stem.conv.conv": "features.0.0", "stem.conv.bn": "features.0.1", "head.fc": "classifier.1"}
+    number, cin = 1, STEM
+    for i, (expansion, cout, repeats, stride) in enumerate(ROWS, 1):
+        for j in range(repeats):
+            shortcut = (1 if j else stride) == 1 and cin == cout
+            ours, theirs = f"stage{i}.{j}" + (".body" if shortcut else ""), f"features.{number}.conv"
+            for k, part in enumerate(("wide", "deep") if expansion > 1 else ("deep",)):
+                names |= {f"{ours}.{part}.conv": f"{theirs}.{k}.0", f"{ours}.{part}.bn": f"{theirs}.{k}.1"}
+            k = 2 if expansion > 1 else 1
+            names |= {f"{ours}.narrow.conv": f"{theirs}.{k}", f"{ours}.narrow.bn": f"{theirs}.{k + 1}"}
+            number, cin = number + 1, cout
+    return names | {"last.conv.conv": f"features.{number}.0", "last.conv.bn": f"features.{number}.1"}
+
+
+def weights(version: str, file: str, top1: float, top5: float) -> Weights:
+    return Weights(
+        name=f"imagenet1k_{version}",
+        place=f"https://download.pytorch.org/models/{file}",
+        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+        names=torchvision_names,
+        top1=top1,
+        top5=top5,
+        source=f"torchvision, mobilenet_v2 IMAGENET1K_{version.upper()}",
+        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
+    )
+
+
+NETS = {
+    "mobilenet_v2": Net(
+        build=build,
+        params=3_504_872,
+        macs=300_774_272,
+        classes=1000,
+        size_px=224,
+        source="Sandler et al. 2018, table 2, width 1.0",
+        stages=(
+            Stage("stem", 32, 2),
+            Stage("stage1", 16, 2),
+            Stage("stage2", 24, 4),
+            Stage("stage3", 32, 8),
+            Stage("stage4", 64, 16),
+            Stage("stage5", 96, 16),
+            Stage("stage6", 160, 32),
+            Stage("stage7", 320, 32),
+            Stage("last", 1280, 32),
+        ),
+        # V1 first for the reason given at resnet50.
+        weights=(
+            weights("v1", "mobilenet_v2-b0353104.pth", 71.878, 90.286),
+            weights("v2", "mobilenet_v2-7ebf99e0.pth", 72.154, 90.822),
+        ),
+    ),
+}

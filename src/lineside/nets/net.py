@@ -1,0 +1,52 @@
+"""What is known about a net before it is built: the records that every family fills in.
+
+Conventions: a multiply-add is one MAC; convolutions and linear layers multiply, nothing else is counted. A stage's
+stride is input pixels per pixel of its output map. Colours are RGB.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in [0, 1]; torchvision's, ImageNet
+PLAIN_MEAN = PLAIN_STD = (0.5, 0.5, 0.5)  # RGB in [0, 1] → [−1, 1], for nets trained from scratch
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named part of the net below the head, and its output map."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One set of published weights: 1,000 ImageNet classes. place is an URL, or "package:file" inside a pip package."""
+
+    name: str
+    place: str
+    sha256: str  # the hash or the beginning of it, as the publisher's file name carries it
+    names: Callable[[], dict[str, str]]  # our module's path → the publisher's, for every module that has a state
+    top1: float  # percent, published, ImageNet validation, one crop
+    top5: float
+    source: str  # who says so
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """One row of the catalog."""
+
+    build: Callable[[int], nn.Sequential]  # classes → named stages; first "stem", last "head" (pool, flat, …, fc)
+    params: int  # with `classes` outputs
+    macs: int  # of one picture of size_px x size_px
+    classes: int  # of the published figures: 1000, or 10 for nets of small pictures
+    size_px: int
+    source: str  # paper and table
+    stages: tuple[Stage, ...]  # all but the head, in order
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    weights: tuple[Weights, ...] = ()  # the first is the default; () = from scratch

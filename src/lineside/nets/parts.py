@@ -1,0 +1,77 @@
+"""The ways a layer list can branch, and the few-line layers that every family shares.
+
+A net is an expression of `nn.Sequential` and the combinators below. Nothing else has a `forward`, so what the
+constructor says is all that runs, and everything can be named by its path: "stage1.0.add.body.c1.conv".
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """shortcut(x) + body(x); the shortcut is the identity unless the shapes differ."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.body(x)
+
+
+class Grey(nn.Module):
+    """(N, 3, H, W) RGB → (N, 1, H, W): luma of ITU-R BT.601, what PIL's convert("L") computes. Nothing is learnt.
+
+    The weights sum to 1, so a grey picture given as three equal channels comes out unchanged, normalised or not.
+    """
+
+    weight: Tensor  # (3, 1, 1)
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight).sum(1, keepdim=True)
+
+
+def seq(**stages: nn.Module) -> nn.Sequential:
+    """A Sequential with names: seq(stem=..., head=...)."""
+    return nn.Sequential(OrderedDict(stages))
+
+
+def conv_bn(
+    cin: int,
+    cout: int,
+    k: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    act: type[nn.Module] | None = nn.ReLU,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """k x k convolution that keeps H, W at stride 1; batch norm; activation unless act is None."""
+    conv = nn.Conv2d(cin, cout, k, stride, k // 2, groups=groups, bias=False)
+    return seq(conv=conv, bn=norm(cout), **({"act": act()} if act else {}))
+
+
+def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """The head: global average over H, W, then one linear layer."""
+    drop = {"drop": nn.Dropout(dropout)} if dropout else {}
+    return seq(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), **drop, fc=nn.Linear(cin, classes))
+
+
+def he_init(net: nn.Sequential) -> nn.Sequential:
+    """net, its convolutions drawn from N(0, 2 / fan_out) (He et al. 2015, arXiv:1502.01852, eq. 14), biases zero.
+
+    Batch norms and linear layers keep torch's own start.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
