@@ -1,0 +1,254 @@
+"""From a trained net to a bundle, and back to the net.
+
+The graph:  pictures (N, H, W, 3) uint8 RGB, any N, H, W  →  Input (nets/input.py)  →  net  →  ÷ temperature
+            →  logits (N, K) float32,  scores (N, K) = softmax(logits)
+
+It is exported by torch's dynamo exporter, its batch norms are folded into the convolutions before them, its weights are
+inline, and everything that tells of the machine it was made on (paths, stack traces) is taken out: the same net gives
+the same bytes. Before anything is written the graph must give the trained net's answers: bundle/parity.py.
+"""
+
+import logging
+import platform
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from lineside import __version__
+from lineside.bundle import engine, folder, parity, samples
+from lineside.bundle import manifest as manifests
+from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Served
+from lineside.data import split
+from lineside.errors import BundleError
+from lineside.evidence.intervals import Estimate
+from lineside.evidence.operating import OperatingPoint
+from lineside.nets.catalog import NETS
+from lineside.nets.input import Input
+from lineside.progress import Progress, silent
+
+OPSET = 20
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a bundle needs from training, and nothing else."""
+
+    net: nn.Module  # float32: (N, 3, size, size) normalised → (N, K) logits, not divided by the temperature
+    name: str  # of the net in nets/catalog.py
+    input: manifests.Input
+    classes: tuple[str, ...]
+    accept: tuple[str, ...]
+    temperature: float
+    recipe: Mapping[str, Any]  # settings.plain(recipe)
+    source: str  # the DATA of the command
+    split: split.Split
+    # (n, K) float32: answers(reference(net, input, temperature), …) for split.of("calibrate"), in its order: what
+    # temperature and operating point were chosen on, so what every engine has to give again.
+    logits: np.ndarray
+    operating_point: OperatingPoint | None
+    metrics: Mapping[str, Estimate]
+
+
+def module(input: manifests.Input) -> Input:
+    """The first module of the graph, from a manifest's settings."""
+    return Input(input.size_px, input.mean, input.std, input.prescale)
+
+
+class Graph(nn.Module):
+    """What is exported: raw pictures to logits and scores."""
+
+    def __init__(self, net: nn.Module, input: Input, temperature: float):
+        super().__init__()
+        self.input, self.net, self.temperature = input, net, temperature
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.net(self.input(pictures)) / self.temperature
+        return logits, logits.softmax(1)
+
+
+def reference(net: nn.Module, input: manifests.Input, temperature: float) -> engine.Infer:
+    """The trained net itself as an engine: pictures (N, H, W, 3) uint8 → logits (N, K). Sets net to float32, eval."""
+    graph = Graph(net, module(input), temperature).float().eval()
+
+    def infer(pictures: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return graph(torch.from_numpy(pictures))[0].numpy()
+
+    return infer
+
+
+def write(
+    trained: Trained,
+    path: str | Path,
+    *,
+    decide: parity.Decide,
+    extra: Mapping[str, bytes] | None = None,
+    progress: Progress = silent,
+    threads: int | None = None,
+) -> Manifest:
+    """Export, prove parity on every calibrate picture, write the bundle; after an error nothing was written.
+
+    decide: logits → verdicts by the operating point (or by accept, where there is none). extra: more files, such as
+    report.html, by name.
+    """
+    model = to_onnx(trained.net, trained.input, trained.temperature)
+    infer = engine.open_model("onnxruntime", model, "float32", threads)
+    calibrate = trained.split.of("calibrate")
+    truth = parity.Reference(
+        names=tuple(one.name for one in calibrate),
+        labels=tuple(one.label for one in calibrate),
+        classes=trained.classes,
+        accept=trained.accept,
+        logits=trained.logits,
+    )
+    answers = parity.answers(infer, [one.path for one in calibrate], progress)
+    row = parity.compare(truth, answers.logits, answers.ms, decide, engine="onnxruntime", precision="float32")
+    parity.refuse(row, str(path))
+    served = Served("onnxruntime", "float32", "model.onnx", parity.latency(answers.ms, threads or engine.cores()))
+    files = {
+        "model.onnx": model,
+        "weights.safetensors": save_tensors({k: v.contiguous() for k, v in trained.net.state_dict().items()}),
+        "split.csv": _split_csv(trained.split),
+        "calibrate.csv": parity.write_reference(truth),
+        "parity.json": parity.write_rows([row]),
+        **samples.choose(calibrate, trained.logits, trained.classes),
+        **(extra or {}),
+    }
+    manifest = Manifest(
+        format=FORMAT,
+        task=TASK,
+        created=manifests.now(),
+        classes=trained.classes,
+        accept=trained.accept,
+        input=trained.input,
+        net=trained.name,
+        temperature=trained.temperature,
+        served=(served,),
+        data=Data(trained.source, _counts(trained.split), trained.split.fingerprint),
+        files=dict.fromkeys(files, "0" * 64),  # folder.write fills the hashes in
+        operating_point=trained.operating_point,
+        metrics=dict(trained.metrics),
+        recipe=dict(trained.recipe),
+        versions=versions(),
+    )
+    folder.write(path, files, manifest)
+    return folder.open_bundle(path).manifest
+
+
+def to_onnx(net: nn.Module, input: manifests.Input, temperature: float) -> bytes:
+    """The bytes of model.onnx. BundleError if the exporter made something that onnx's checker or our border refuses."""
+    graph = Graph(net, module(input), temperature).float().eval()
+    side = max(input.min_side_px, 2 * input.prescale, 16)
+    example = torch.zeros(2, side + 1, side + 2, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
+    any_size = torch.export.Dim.DYNAMIC
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            input_names=["pictures"],
+            output_names=["logits", "scores"],
+            dynamic_shapes=({0: any_size, 1: any_size, 2: any_size},),
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    onnx.helper.set_model_props(model, {"lineside": __version__, "format": str(FORMAT), "task": TASK})
+    onnx.checker.check_model(model, full_check=True)
+    if left := {"BatchNormalization", "Resize"} & {node.op_type for node in model.graph.node}:
+        raise BundleError(
+            f"the exported graph still has {', '.join(sorted(left))}: engines differ in it; report this net"
+        )
+    return model.SerializeToString(deterministic=True)
+
+
+def rebuild(path: str | Path) -> tuple[nn.Sequential, Manifest]:
+    """The trained net of a bundle again, in float32 and eval mode, from weights.safetensors and the manifest."""
+
+    def read(bundle: folder.Bundle) -> tuple[Manifest, bytes]:
+        return bundle.manifest, bundle.read("weights.safetensors")
+
+    manifest, data = folder.steady(path, read)
+    if manifest.net not in NETS:
+        raise BundleError(
+            f"{path}: its net {manifest.net!r} is not one of this program's; it was made by lineside "
+            f"{manifest.versions.get('lineside', '?')}, update with: pip install --upgrade lineside"
+        )
+    net = NETS[manifest.net].build(len(manifest.classes))
+    try:
+        net.load_state_dict(load_tensors(data))
+    except Exception as error:  # safetensors and torch raise their own
+        raise BundleError(f"{path}: weights.safetensors: is not for {manifest.net}: {str(error)[:300]}") from None
+    return net.float().eval(), manifest
+
+
+def versions() -> dict[str, str]:
+    """What made the model."""
+    return {
+        "lineside": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out what tells of the machine and the run: stack traces, module paths, numbered dimension names."""
+    graph = model.graph
+    for one in (*graph.node, *graph.input, *graph.output, *graph.initializer, graph, model):
+        del one.metadata_props[:]
+        one.doc_string = ""
+    del graph.value_info[:]
+    for value, names in (
+        (graph.input[0], ("n", "height", "width")),
+        (graph.output[0], ("n",)),
+        (graph.output[1], ("n",)),
+    ):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
+            dimension.dim_param = name
+    model.producer_name, model.producer_version = "lineside", __version__
+    graph.name, graph.doc_string = "lineside", ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without two remarks of torch's exporter that are nobody's fault here."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")  # "torchvision is not installed", 4 times
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():  # torch 2.13's own pytree, pickled by its own exporter
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _counts(parts: split.Split) -> dict[str, dict[str, int]]:
+    return {
+        part: dict(sorted(Counter(one.label for one in parts.of(part)).items()))
+        for part in ("train", "calibrate", "test")
+    }
+
+
+def _split_csv(parts: split.Split) -> bytes:
+    with TemporaryDirectory(prefix="lineside-") as place:
+        split.write_csv(parts, Path(place) / "split.csv")
+        return (Path(place) / "split.csv").read_bytes()
