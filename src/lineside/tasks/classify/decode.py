@@ -86,7 +86,7 @@ def decider(
         z = np.asarray(logits, np.float64)
         if z.shape != (len(names),):
             raise ValueError(f"expected {len(names)} logits, one for each class, got an array of shape {z.shape}")
-        if not math.isfinite(z.sum()):  # a sum of float32 values in float64 overflows only where one is infinite
+        if not np.isfinite(z).all():
             return Decision(None, None, REJECT, NOT_FINITE)
         best = int(z.argmax())
         found = Annotation(names[best], math.exp(z[best] - _log_sum_of(z)))

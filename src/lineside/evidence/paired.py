@@ -1,0 +1,170 @@
+"""Two models on the same pictures: are they equally good, or may the faster one replace the other.
+
+Only pictures on which they differ say anything: b where the reference is right and the candidate wrong, c the reverse.
+
+mcnemar       McNemar 1947, Psychometrika 12:153, exact: b of b + c is a fair coin if they are equally good. A large p
+              is NOT evidence that they are equal; that is what noninferior is for.
+noninferior   The candidate may lose at most `margin` of accuracy. H0: it loses the margin or more. The statistic is
+              Tango's score (1998, Statistics in Medicine 17:891, eq. 4); its p-value is exact and unconditional: the
+              largest over the unknown rate of c (Hsueh, Liu & Chen 2001, Biometrics 57:478; Sidik 2003, Statistics in
+              Medicine 22:265). So it holds for any n: a candidate that really loses the margin passes with
+              probability 1 - confidence at most. It is somewhat conservative. Not shown means no.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lineside.evidence.intervals import parts_to_show
+
+EXACT_TO = 20_000  # pictures; beyond this the normal distribution of the score is used, and the method says so
+NUISANCE_POINTS = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the candidate may replace the reference, and the numbers behind it."""
+
+    shown: bool  # the loss is below the margin, with the confidence
+    loss: float  # (b - c) / n: accuracy of the reference minus accuracy of the candidate
+    upper: float  # the loss is at most this, one-sided, with the confidence
+    b: int
+    c: int
+    n: int
+    margin: float
+    confidence: float
+    p_value: float
+    pictures_needed: int | None  # about this many would show it at the rates that were seen; None: none would
+    method: str
+
+    def sentence(self) -> str:
+        """The verdict for a person."""
+        seen = f"{self.b} of {self.n} pictures lost, {self.c} won"
+        bound = f"loss at most {100 * self.upper:.2g} % at {100 * self.confidence:g} % confidence"
+        if self.shown:
+            return f"not inferior: {seen}; {bound}, below the margin of {100 * self.margin:g} %"
+        if self.pictures_needed is None:
+            more = "no number of pictures would show it at these rates"
+        else:
+            more = f"about {self.pictures_needed:,} pictures would show it at these rates"
+        return f"not shown to be as good: {seen}; {bound}, the margin is {100 * self.margin:g} %; {more}"
+
+
+def mcnemar(b: int, c: int) -> float:
+    """The two-sided exact p-value that the two models are equally good; 1.0 where they never differ."""
+    from scipy.special import bdtr
+
+    if min(b, c) < 0:
+        raise ValueError(f"counts can not be negative, got b = {b}, c = {c}")
+    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
+
+
+def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95) -> Verdict:
+    """Whether the candidate loses less than margin (0.005 is half a percent of all n pictures), with the confidence."""
+    if not (min(b, c) >= 0 and b + c <= n and 0 < margin < 1 and 0 < confidence < 1):
+        raise ValueError(
+            f"expected counts with b + c <= n, and a margin and a confidence between 0 and 1, "
+            f"got b = {b}, c = {c}, n = {n}, margin = {margin}, confidence = {confidence}"
+        )
+    if n == 0:
+        needed = parts_to_show(margin, confidence)
+        return Verdict(False, 0.0, 1.0, 0, 0, 0, margin, confidence, 1.0, needed, "no pictures")
+    p_value = _p_value if n <= EXACT_TO else _p_value_normal
+    p = p_value(b, c, n, margin)
+    shown = p <= 1 - confidence
+    upper = _bound(lambda loss: p_value(b, c, n, loss), max(0.0, (b - c) / n), margin, shown, 1 - confidence)
+    return Verdict(
+        shown=shown,
+        loss=(b - c) / n,
+        upper=upper,
+        b=b,
+        c=c,
+        n=n,
+        margin=margin,
+        confidence=confidence,
+        p_value=p,
+        pictures_needed=None if shown else _needed(b / n, c / n, n, margin, confidence),
+        method="exact unconditional, ordered by Tango's score" if n <= EXACT_TO else "Tango's score, normal",
+    )
+
+
+def score(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
+    """Tango's score, (b - c - n loss) over its standard error if `loss` is the truth; very negative: less is lost."""
+    rate = _c_rate(np.asarray(b, np.float64), np.asarray(c, np.float64), n, loss)
+    return (b - c - n * loss) / np.sqrt(n * (2 * rate + loss * (1 - loss)))
+
+
+def _c_rate(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
+    """The likeliest rate of c where the rate of b is larger by loss: the root of 2 n x^2 + B x + C (Tango, eq. 4)."""
+    linear = -(b + c) - loss * (b - c - 2 * n)
+    constant = -c * loss * (1 - loss)
+    return (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+
+
+def _p_value_normal(b: int, c: int, n: int, loss: float) -> float:
+    from scipy.special import ndtr
+
+    return float(ndtr(score(np.array(b), np.array(c), n, loss)))
+
+
+def _p_value(b: int, c: int, n: int, loss: float) -> float:
+    """The largest probability, over the rate of c, of a score as low as the one seen where the true loss is `loss`.
+
+    Given m = b + c the score grows with b, so its low region is b <= limit(m), and its probability is a sum over m of
+    binomials: the cost is n, not n^2.
+    """
+    from scipy.optimize import minimize_scalar
+
+    seen = float(score(np.array(b), np.array(c), n, loss)) + 1e-9
+    differ = np.arange(n + 1)
+    limit = _limit(differ, n, loss, seen)
+
+    def probability(rates: np.ndarray) -> np.ndarray:  # rates of c (R,) -> (R,)
+        from scipy.special import bdtr
+        from scipy.stats import binom
+
+        any_rate = 2 * rates[:, None] + loss
+        weight = binom.pmf(differ, n, np.minimum(any_rate, 1.0))
+        inside = np.where(limit < 0, 0.0, bdtr(np.maximum(limit, 0), differ, (rates[:, None] + loss) / any_rate))
+        return (weight * inside).sum(axis=1)
+
+    top = (1 - loss) / 2
+    grid = top * np.linspace(0, 1, NUISANCE_POINTS) ** 3  # dense near 0, where two good models live
+    found = probability(grid)
+    best = int(np.argmax(found))
+    around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    finer = minimize_scalar(lambda r: -float(probability(np.array([r]))[0]), bounds=around, method="bounded")
+    return min(1.0, max(float(found[best]), -float(finer.fun)))
+
+
+def _limit(differ: np.ndarray, n: int, loss: float, seen: float) -> np.ndarray:
+    """For every m the largest b with a score <= seen, by bisection; -1 where there is none."""
+    low, high = np.full_like(differ, -1), differ.copy()
+    while (low < high).any():
+        middle = (low + high + 1) // 2
+        below = score(middle, differ - middle, n, loss) <= seen
+        low, high = np.where(below, middle, low), np.where(below, high, middle - 1)
+    return low
+
+
+def _bound(p_value, loss: float, margin: float, shown: bool, level: float) -> float:
+    """The smallest loss that is ruled out, on the side of the margin that the verdict says."""
+    low, high = (loss, margin) if shown else (max(loss, margin), 1.0)
+    for _ in range(14):
+        middle = (low + high) / 2 if high - low < 0.1 or low == 0 else math.sqrt(low * high)
+        low, high = (low, middle) if p_value(middle) <= level else (middle, high)
+        if high - low < 1e-4:
+            break
+    return high
+
+
+def _needed(b_rate: float, c_rate: float, n: int, margin: float, confidence: float) -> int | None:
+    from scipy.special import ndtri
+
+    if b_rate - c_rate >= margin:
+        return None
+    wanted, size = -float(ndtri(confidence)), max(n + 1, parts_to_show(margin, confidence))
+    while float(score(np.array(b_rate * size), np.array(c_rate * size), size, margin)) > wanted:
+        size = math.ceil(size * 1.02)
+    return size
