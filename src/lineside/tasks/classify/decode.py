@@ -50,13 +50,11 @@ def predict(logits: np.ndarray) -> np.ndarray:
     return np.where(fine, np.where(fine[:, None], z, 0).argmax(axis=1), -1)
 
 
-def margin(logits: np.ndarray, accept_index: Sequence[int]) -> np.ndarray | None:
+def margin(logits: np.ndarray, accept_index: Sequence[int]) -> np.ndarray:
     """(N, K) logits -> (N,) float64 log-odds that a part may pass; NaN for a row that is not finite.
 
-    None where accept_index is empty: the bundle only sorts. ValueError where every class is accepted.
+    ValueError where accept_index is empty (the bundle only sorts: there is no margin) or every class is accepted.
     """
-    if len(accept_index) == 0:
-        return None
     z = np.asarray(logits, np.float64)
     passing = _passing(z.shape[1], accept_index)
     fine = _finite(z)
@@ -106,6 +104,8 @@ def _finite(z: np.ndarray) -> np.ndarray:
 def _passing(classes: int, accept_index: Sequence[int]) -> np.ndarray:
     passing = np.zeros(classes, bool)
     passing[list(accept_index)] = True
+    if not passing.any():
+        raise ValueError("no class is accepted: the bundle only sorts, and its parts have no margin")
     if passing.all():
         raise ValueError("every class is accepted: nothing could be rejected")
     return passing

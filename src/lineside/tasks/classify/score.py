@@ -156,9 +156,9 @@ def judge(
 ) -> Judged | None:
     """The verdict of every picture beside the truth; None where nothing is accepted or there is no operating point."""
     passing = [k for k, name in enumerate(classes) if name in accept]
-    margins = margin(logits, passing)
-    if margins is None or point is None:
+    if not passing or point is None:
         return None
+    margins = margin(logits, passing)
     return Judged(margins, zones(margins, point), np.isin(labels, passing))
 
 
