@@ -16,6 +16,7 @@ rounding of 1e-6 between engines then flips no decision. docs/operating-point.md
 assumes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,22 +70,23 @@ def choose(
     max_escape: float,
     confidence: float = 0.95,
     max_overkill: float = 0.01,
-    groups: np.ndarray | None = None,
+    groups: Sequence[str | None] | np.ndarray | None = None,
 ) -> OperatingPoint:
-    """Thresholds from calibrate: margins (N,) log-odds, is_good (N,) bool, groups (N,) the lot of each part or None.
+    """Thresholds from calibrate: margins (N,) log-odds, is_good (N,) bool, groups (N,) the lot of each part.
 
-    With groups the number of parts is lowered to its effective number (Kish's design effect) before ranks are taken:
-    parts of one lot are not independent witnesses. SettingsError where a promise is no rate.
+    A part whose group is None stands alone. With groups the number of parts is lowered to its effective number (Kish's
+    design effect) before ranks are taken: parts of one lot are not independent witnesses. SettingsError where a
+    promise is no rate.
     """
     for name, value in (("max escape", max_escape), ("confidence", confidence), ("max overkill", max_overkill)):
         if not 0 < value < 1:
             raise SettingsError(f"{name}: expected a number between 0 and 1, both excluded (0.01 is 1 %), got {value}")
     margins, is_good = np.asarray(margins, np.float64), np.asarray(is_good, bool)
-    usable = np.isfinite(margins)
+    usable, lots = np.isfinite(margins), None if groups is None else numbered(groups)
     everyone, good, bad = margins[usable], margins[usable & is_good], margins[usable & ~is_good]
     n_bad, n_good = int(np.count_nonzero(~is_good)), int(np.count_nonzero(is_good))
-    bad_effective = _effective(margins, ~is_good, groups)
-    good_effective = _effective(margins, is_good, groups)
+    bad_effective = _effective(margins, ~is_good, lots)
+    good_effective = _effective(margins, is_good, lots)
 
     accepted_bad = rank(int(bad_effective), max_escape, confidence)  # k of the docstring; 0 where nothing can be shown
     accept_at = LEAST_ACCEPT_AT
@@ -142,6 +144,12 @@ def zone(margin: float, accept_at: float, reject_below: float) -> str:
     return HOLD if reject_below <= margin < accept_at else REJECT
 
 
+def numbered(groups: Sequence[str | None] | np.ndarray) -> np.ndarray:
+    """Names of groups -> (N,) int64, the same number for the same name; every None gets a number of its own."""
+    first: dict[object, int] = {}
+    return np.array([i if g is None else first.setdefault(g, i) for i, g in enumerate(groups)], np.int64)
+
+
 def rank(n: int, max_rate: float, confidence: float) -> int:
     """The largest k with BetaCDF(max_rate; k, n - k + 1) >= confidence: k - 1 of n may fail. 0 where no k has it."""
     from scipy.special import betainc
@@ -193,7 +201,7 @@ def _effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | No
     if groups is None or n == 0:
         return float(n)
     values = np.where(np.isfinite(margins[of_kind]), margins[of_kind], np.nan)
-    _, member = np.unique(np.asarray(groups)[of_kind], return_inverse=True)
+    _, member = np.unique(groups[of_kind], return_inverse=True)
     member = member.reshape(-1)
     sizes = np.bincount(member).astype(np.float64)
     part_size = float((sizes**2).sum() / n)
