@@ -12,10 +12,10 @@ import logging
 import platform
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,11 +31,12 @@ from lineside import __version__
 from lineside.bundle import engine, folder, parity, samples
 from lineside.bundle import manifest as manifests
 from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Served
-from lineside.data import split
+from lineside.data import picture, split
+from lineside.data.read import Picture
 from lineside.errors import BundleError
 from lineside.evidence.intervals import Estimate
 from lineside.evidence.operating import OperatingPoint
-from lineside.nets.catalog import NETS
+from lineside.nets.catalog import NETS, find
 from lineside.nets.input import Input
 from lineside.progress import Progress, silent
 
@@ -48,23 +49,20 @@ class Trained:
 
     net: nn.Module  # float32: (N, 3, size, size) normalised → (N, K) logits, not divided by the temperature
     name: str  # of the net in nets/catalog.py
-    input: manifests.Input
+    input: Input
     classes: tuple[str, ...]
     accept: tuple[str, ...]
     temperature: float
     recipe: Mapping[str, Any]  # settings.plain(recipe)
     source: str  # the DATA of the command
     split: split.Split
+    seen_width_px: tuple[int, int]  # smallest and largest among the pictures
+    seen_height_px: tuple[int, int]
     # (n, K) float32: answers(reference(net, input, temperature), …) for split.of("calibrate"), in its order: what
     # temperature and operating point were chosen on, so what every engine has to give again.
     logits: np.ndarray
     operating_point: OperatingPoint | None
     metrics: Mapping[str, Estimate]
-
-
-def module(input: manifests.Input) -> Input:
-    """The first module of the graph, from a manifest's settings."""
-    return Input(input.size_px, input.mean, input.std, input.prescale)
 
 
 class Graph(nn.Module):
@@ -79,9 +77,9 @@ class Graph(nn.Module):
         return logits, logits.softmax(1)
 
 
-def reference(net: nn.Module, input: manifests.Input, temperature: float) -> engine.Infer:
+def reference(net: nn.Module, input: Input, temperature: float) -> engine.Infer:
     """The trained net itself as an engine: pictures (N, H, W, 3) uint8 → logits (N, K). Sets net to float32, eval."""
-    graph = Graph(net, module(input), temperature).float().eval()
+    graph = Graph(net, input, temperature).float().eval()
 
     def infer(pictures: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -124,7 +122,7 @@ def write(
         "split.csv": _split_csv(trained.split),
         "calibrate.csv": parity.write_reference(truth),
         "parity.json": parity.write_rows([row]),
-        **samples.choose(calibrate, trained.logits, trained.classes),
+        **samples.choose(calibrate, answers.logits, trained.classes, "onnxruntime", "float32"),
         **(extra or {}),
     }
     manifest = Manifest(
@@ -133,11 +131,11 @@ def write(
         created=manifests.now(),
         classes=trained.classes,
         accept=trained.accept,
-        input=trained.input,
+        input=_settings(trained),
         net=trained.name,
         temperature=trained.temperature,
         served=(served,),
-        data=Data(trained.source, _counts(trained.split), trained.split.fingerprint),
+        data=Data(trained.source, _root(calibrate), _counts(trained.split), trained.split.fingerprint),
         files=dict.fromkeys(files, "0" * 64),  # folder.write fills the hashes in
         operating_point=trained.operating_point,
         metrics=dict(trained.metrics),
@@ -148,10 +146,10 @@ def write(
     return folder.open_bundle(path).manifest
 
 
-def to_onnx(net: nn.Module, input: manifests.Input, temperature: float) -> bytes:
+def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
     """The bytes of model.onnx. BundleError if the exporter made something that onnx's checker or our border refuses."""
-    graph = Graph(net, module(input), temperature).float().eval()
-    side = max(input.min_side_px, 2 * input.prescale, 16)
+    graph = Graph(net, input, temperature).float().eval()
+    side = max(picture.MIN_SIDE_PX, 2 * input.prescale, 16)
     example = torch.zeros(2, side + 1, side + 2, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
     any_size = torch.export.Dim.DYNAMIC
     with _quiet():
@@ -239,6 +237,29 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+def _settings(trained: Trained) -> manifests.Input:
+    """The manifest's record of trained.input, checked to make the very same module again."""
+    row = find(trained.name)
+    made = Input(trained.input.size_px, row.mean, row.std, trained.input.prescale)
+    if not (torch.equal(made.gain, trained.input.gain) and torch.equal(made.shift, trained.input.shift)):
+        raise BundleError(f"the net's input is not normalised with the mean and std of {trained.name} in the catalog")
+    return manifests.Input(
+        size_px=trained.input.size_px,
+        mean=row.mean,
+        std=row.std,
+        prescale=trained.input.prescale,
+        min_side_px=max(picture.MIN_SIDE_PX, trained.input.prescale),
+        seen_width_px=trained.seen_width_px,
+        seen_height_px=trained.seen_height_px,
+    )
+
+
+def _root(pictures: Sequence[Picture]) -> str:
+    """The folder that the pictures' names are relative to."""
+    path = pictures[0].path.absolute()
+    return str(path.parents[len(PurePosixPath(pictures[0].name).parts) - 1])
 
 
 def _counts(parts: split.Split) -> dict[str, dict[str, int]]:

@@ -75,7 +75,8 @@ class Served:
 class Data:
     """The pictures it was made from."""
 
-    source: str  # the DATA of the command: where export looks for calibrate pictures
+    source: str  # the DATA of the command that made it
+    root: str  # the folder that the names in split.csv are relative to: where export looks for calibrate pictures
     counts: dict[str, dict[str, int]]  # {"train": {"hex": 120, …}, "calibrate": …, "test": …}
     sha256: str  # data.split.Split.fingerprint
 

@@ -43,15 +43,16 @@ def load(
     BundleError says what is wrong with the bundle; MissingExtra that this machine lacks the engine.
     """
 
-    def read(bundle: Bundle) -> tuple[Bundle, Served, bytes]:
-        served = choose(bundle, engine, precision)
-        return bundle, served, bundle.read(served.file)
+    return steady(path, lambda bundle: opened(bundle, choose(bundle, engine, precision), threads))
 
-    bundle, served, graph = steady(path, read)
+
+def opened(bundle: Bundle, served: Served, threads: int | None = None) -> Model:
+    """One of the served models of an open bundle."""
+    graph = bundle.read(served.file)
     try:
         infer = open_model(served.engine, graph, served.precision, threads)
     except BundleError as error:
-        raise BundleError(f"{path}: {served.file}: {error}") from None
+        raise BundleError(f"{bundle.path}: {served.file}: {error}") from None
     return Model(bundle.path, bundle.manifest, bundle.sha256, served, _checked(infer, bundle.manifest))
 
 

@@ -1,0 +1,104 @@
+"""Is a bundle whole, unchanged, signed, and does it still give its answers? Every check, and what each found.
+
+    format      manifest.json is of a format and task of this program; nothing unlisted, no link, no pickle by name
+    hashes      every file has the sha256 that the manifest says, and none is a pickle by content
+    signature   manifest.json is signed; by the key asked for, if one was
+    samples     samples/ through every engine that the bundle serves and this machine has: each score within
+                samples.TOLERANCE of what that engine answered when parity accepted it, the same label
+
+A check that could not be run because one before it failed is not listed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lineside.bundle import samples, signature
+from lineside.bundle.folder import Bundle, steady
+from lineside.bundle.manifest import Served
+from lineside.bundle.model import opened
+from lineside.bundle.parity import scores
+from lineside.bundle.samples import Sample
+from lineside.data import picture
+from lineside.errors import BundleError, LinesideError, MissingExtra
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    ok: bool
+    found: str
+
+
+def verify(path: str | Path, key: "Ed25519PublicKey | None" = None) -> list[Check]:
+    """Every check of the bundle at path; it is good if all are ok. key: the public key that must have signed it.
+
+    BundleError only where there is nothing to check: no bundle at path, or one that can't be opened at all.
+    """
+    return steady(path, lambda bundle: _every(bundle, key))
+
+
+def _every(bundle: Bundle, key: "Ed25519PublicKey | None") -> list[Check]:
+    manifest = bundle.manifest
+    checks = [Check("format", True, f"format {manifest.format}, {manifest.task}, {len(bundle.names)} files, no more")]
+    hashes = _check("hashes", lambda: _hashes(bundle))
+    checks += [hashes, _check("signature", lambda: _signature(bundle, key))]
+    if hashes.ok:
+        checks.append(_check("samples", lambda: _samples(bundle)))
+    return checks
+
+
+def _check(name: str, job: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, job())
+    except LinesideError as error:
+        return Check(name, False, str(error))
+
+
+def _hashes(bundle: Bundle) -> str:
+    size = sum(len(bundle.read(name)) for name in sorted(bundle.manifest.files))
+    return f"{len(bundle.manifest.files)} files, {size / 2**20:.1f} MiB, each as the manifest says"
+
+
+def _signature(bundle: Bundle, key: "Ed25519PublicKey | None") -> str:
+    by = signature.check(bundle.manifest_bytes, bundle.signature(), key, str(bundle.path))
+    if by is None:
+        return "not signed"
+    return f"signed by {by[:16]}…" + ("" if key else ", not compared with a key (use --key)")
+
+
+def _samples(bundle: Bundle) -> str:
+    where = f"{bundle.path}: {samples.EXPECTED}"
+    if samples.EXPECTED not in bundle.manifest.files:
+        raise BundleError(f"{where}: is missing, so there is nothing to compare with; make the bundle again")
+    expected = samples.read_expected(bundle.read(samples.EXPECTED), where)
+    pictures = [picture.decode(bundle.read(one.file), one.file)[None] for one in expected]
+    return "; ".join(_engine(bundle, served, expected, pictures) for served in bundle.manifest.served)
+
+
+def _engine(bundle: Bundle, served: Served, expected: Sequence[Sample], pictures: Sequence[np.ndarray]) -> str:
+    name, tolerance, most = samples.key(served.engine, served.precision), samples.TOLERANCE[served.precision], 0.0
+    try:
+        infer = opened(bundle, served).infer
+    except MissingExtra:
+        if served is bundle.manifest.served[0]:
+            raise
+        return f"{name} not tried: {served.engine} is not installed here"
+    for one, pixels in zip(expected, pictures, strict=True):
+        truth, answer = np.array([one.logits.get(name, ())], np.float32), infer(pixels)
+        if truth.shape != answer.shape:
+            raise BundleError(f"{bundle.path}: {samples.EXPECTED}: has no answer of {name} for {one.file}")
+        moved = float(np.abs(scores(answer) - scores(truth)).max())
+        if not moved <= tolerance or answer.argmax() != truth.argmax():
+            raise BundleError(
+                f"{bundle.path}: {one.file} ({one.name}): {name} answers differently on this machine: a score is off by "
+                f"{moved:.2g} (allowed: {tolerance:g}); do not use it here: export for this engine on this machine"
+            )
+        most = max(most, moved)
+    return f"{name}: {len(expected)} pictures answered as expected, scores within {most:.1g}"
