@@ -1,0 +1,76 @@
+"""Everything that decides a training run, in one frozen record; a TOML or JSON file says what differs from it.
+
+No torch here: the command line and the bundle read recipes too. The defaults are those that the deck teaches for
+transfer (Deep Learning for Vision I, "Transfer learning"): the net as a feature extractor first, then fine-tuning at
+a tenth of the rate with the lower stages frozen. What each value does is said where it stands.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lineside.settings import read_json, read_toml
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How a picture may change without its label becoming untrue; every amount is a largest one, drawn uniformly.
+
+    Nothing is cropped away or erased: the part that is lost could be the defect. Set the flips to false where left
+    and right, or up and down, carry meaning (letters, shoes, assembly direction).
+    """
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    rotate_deg: float = 10.0
+    shift: float = 0.04  # of the side
+    zoom: float = 0.06  # 0.06: between 0.94 and 1.06
+    brightness: float = 0.12  # factor 1 ± this on [0, 1] RGB
+    contrast: float = 0.12  # factor 1 ± this around the picture's mean
+    noise: float = 0.01  # standard deviation on [0, 1] RGB
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. Rates are AdamW's; a count of epochs is a limit, early stopping may end it sooner."""
+
+    net: str = "auto"
+    weights: str = "default"  # "default", "none" (from scratch), or the name of a row of the net's weights
+    size_px: int = 0  # side the net sees; 0: the net's own
+    seed: int = 0
+    freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
+    views: int = 6  # augmented views of each training picture in the feature cache
+    epochs: int = 30
+    batch: int = 32
+    rate: float = 0.002  # of a net from scratch and of a new head
+    fine_tune_rate: float = 0.1  # share of `rate` for stages that come with weights
+    weight_decay: float = 0.02
+    warmup: float = 0.1  # share of all steps
+    label_smoothing: float = 0.05
+    class_weights: Literal["auto", "balanced", "none"] = "auto"  # auto: balanced where one class is 3 times another
+    ema: float = 0.98  # decay per step of the averaged weights that are kept
+    patience: int = 6  # epochs without a lower calibrate loss before training stops
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where measured faster here
+    cache_gb: float = 8.0  # largest feature cache on disk
+    checkpoint_s: float = 20.0  # seconds between checkpoints inside an epoch
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        for name in ("views", "epochs", "batch", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("rate", "fine_tune_rate", "cache_gb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("warmup", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")
+        if self.size_px and self.size_px < 16:
+            raise ValueError(f"size_px is {self.size_px}; expected 0 (the net's own) or at least 16")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a .toml or .json file; SettingsError names the key that is wrong and what it may be."""
+    if path.suffix == ".json":
+        return read_json(Recipe, path.read_bytes() if path.is_file() else b"", str(path))
+    return read_toml(Recipe, path)

@@ -1,0 +1,297 @@
+"""From a split data set to a trained net with all that its bundle needs: classification's learning half, step by step.
+
+    features below the frozen stage, once → a head on them → fine-tune the stages above → reference answers on
+    calibrate → temperature → operating point
+
+Only calibrate decides anything (the head's penalty, early stopping, temperature, thresholds); test is not opened.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lineside.bundle.export import Trained
+from lineside.data.picture import load
+from lineside.data.split import Split
+from lineside.errors import TrainError
+from lineside.evidence import calibration, operating
+from lineside.evidence.intervals import clopper_pearson
+from lineside.evidence.operating import OperatingPoint
+from lineside.learn import features, loop
+from lineside.learn.draws import seed_of
+from lineside.learn.events import Events
+from lineside.learn.features import Cache
+from lineside.learn.head import Head, fit_head
+from lineside.learn.loop import Examples
+from lineside.learn.ranks import Ranks
+from lineside.learn.recipe import Recipe
+from lineside.learn.run_folder import Decided, RunFolder
+from lineside.nets.catalog import NETS
+from lineside.nets.input import Input, prescale_for
+from lineside.nets.stages import freeze_below, split_at
+from lineside.nets.weights import load_weights
+from lineside.progress import Progress
+from lineside.settings import plain
+from lineside.tasks.classify import decode
+
+IMBALANCE = 3.0  # from this ratio of the largest class to the smallest on, class_weights = "auto" balances
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the inspection must keep: which classes may pass, and what share of the bad parts may pass with them."""
+
+    accept: tuple[str, ...]  # () where the bundle only sorts
+    max_escape: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where a long job shows itself: watch("features") draws one step's progress, say prints a line."""
+
+    watch: Callable[[str], AbstractContextManager[Progress]]
+    say: Callable[[str], None]
+
+
+@dataclass
+class Clock:
+    """Seconds by step, for the closing table."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=monotonic)
+
+    def lap(self, name: str) -> None:
+        now = monotonic()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
+        self.last = now
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The trained net with what its bundle needs, and what to tell the user."""
+
+    trained: Trained
+    ended: str
+    epochs: int
+    seconds: dict[str, float]
+
+
+def fit(
+    split: Split,
+    classes: tuple[str, ...],
+    source: str,
+    run: RunFolder,
+    decided: Decided,
+    promise: Promise,
+    ranks: Ranks,
+    screen: Screen,
+) -> Fitted:
+    """Train by the decided recipe on split's train part; source is the DATA that the user named.
+
+    TrainError: a class without pictures, a NaN loss, a cache that does not fit.
+    """
+    recipe, clock = decided.recipe, Clock()
+    torch.manual_seed(seed_of(recipe.seed, "init"))
+    net = load_weights(recipe.net, len(classes), weights=recipe.weights)
+    net_input = input_of(recipe, decided.seen_width_px, decided.seen_height_px)
+    below, above = None, net
+    if recipe.freeze_below:
+        freeze_below(net, recipe.freeze_below)
+        below, above = split_at(net, recipe.freeze_below)
+    train, held = (
+        _features(part, split, classes, net_input, below, run, recipe, ranks, screen) for part in ("train", "calibrate")
+    )
+    clock.lap("features")
+
+    weights = class_weights(train.labels, len(classes), recipe.class_weights)
+    if starts_with_weights(recipe):
+        head = head_on_features(above, train, held, weights)
+        set_head(above, head)
+        n, right = len(held.labels), head.calibrate_correct.sum()
+        screen.say(f"head on fixed features: {right} of {n} calibrate pictures right (penalty {head.c:g})")
+        clock.lap("head")
+
+    state = _fine_tune(above, train, held, weights, run, recipe, ranks, screen)
+    clock.lap("training")
+
+    whole = net.float().cpu().to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+    with screen.watch("reference answers") as progress:
+        logits = reference_logits(net_input, whole, [p.path for p in split.of("calibrate")], progress)
+    if not np.isfinite(logits).all():
+        raise TrainError(
+            "the trained net answers NaN or infinity on calibrate; lower the recipe's rate and train again"
+        )
+    temperature = calibration.temperature(logits, held.labels)
+    logits = (logits / np.float32(temperature)).astype(np.float32)  # as the graph divides them
+    groups = [p.group for p in split.of("calibrate")]
+    trained = Trained(
+        net=whole,
+        name=recipe.net,
+        input=net_input,
+        classes=classes,
+        accept=promise.accept,
+        temperature=temperature,
+        recipe=plain(recipe),
+        source=source,
+        split=split,
+        seen_width_px=decided.seen_width_px,
+        seen_height_px=decided.seen_height_px,
+        logits=logits,
+        operating_point=operating_point(logits, held.labels, groups, classes, promise),
+        metrics={"calibrate_top1": clopper_pearson(int((logits.argmax(1) == held.labels).sum()), len(held.labels))},
+    )
+    clock.lap("calibration")
+    return Fitted(trained, state.ended, len(state.history), clock.seconds)
+
+
+def starts_with_weights(recipe: Recipe) -> bool:
+    """Whether the net comes with published weights, so that only its head is new."""
+    return bool(NETS[recipe.net].weights) and recipe.weights != "none"
+
+
+def input_of(recipe: Recipe, width_px: tuple[int, int], height_px: tuple[int, int]) -> Input:
+    """The first module of the net for pictures between these widths and heights."""
+    row = NETS[recipe.net]
+    side = recipe.size_px or row.size_px
+    return Input(side, row.mean, row.std, prescale_for(height_px[0], width_px[0], side)).eval()
+
+
+def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
+    """(K,) factors of the loss, mean 1 over the pictures; TrainError where a class has no picture to learn from."""
+    counts = np.bincount(labels, minlength=classes)
+    if how == "balanced" or (how == "auto" and counts.max() > IMBALANCE * counts.min()):
+        return len(labels) / (classes * counts)
+    return np.ones(classes)
+
+
+def examples_of(split: Split, part: str, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
+    """Paths, class indices (N,) int64 and names of one part."""
+    pictures = split.of(part)
+    index = {name: i for i, name in enumerate(classes)}
+    labels = np.array([index[p.label] for p in pictures], dtype=np.int64)
+    missing = [name for name, i in index.items() if i not in set(labels.tolist())]
+    if missing:
+        raise TrainError(
+            f"the {part} part has no picture of {', '.join(missing)}; add pictures of it (at least three different "
+            "ones), or leave the class out"
+        )
+    return [p.path for p in pictures], labels, tuple(p.name for p in pictures)
+
+
+def _features(
+    part: str,
+    split: Split,
+    classes: tuple[str, ...],
+    net_input: Input,
+    below: nn.Module | None,
+    run: RunFolder,
+    recipe: Recipe,
+    ranks: Ranks,
+    screen: Screen,
+) -> Examples:
+    paths, labels, names = examples_of(split, part, classes)
+    with screen.watch(f"features, {part}") as progress:
+        cache = features.compute(
+            net_input,
+            below,
+            paths,
+            run.cache / f"{part}.bin",
+            views=recipe.views if part == "train" else 1,
+            how=recipe.augment,
+            seed=recipe.seed,
+            limit_gb=recipe.cache_gb,
+            precision=recipe.precision,
+            ranks=ranks,
+            progress=progress,
+        )
+    return Examples(cache, labels, names)
+
+
+def head_on_features(above: nn.Sequential, train: Examples, held: Examples, weights: np.ndarray) -> Head:
+    """The linear layer that does best on the pooled features of the net as it came."""
+    x, held_x = pooled(above, train.cache), pooled(above, held.cache)
+    return fit_head(x, train.labels, held_x, held.labels, weights)
+
+
+def pooled(above: nn.Sequential, cache: Cache) -> np.ndarray:
+    """(N, C) float32: what the head's linear layer sees of each picture as it is."""
+    body = nn.Sequential(*above[:-1], *above[-1][:-1]).eval()  # the head's last layer is the linear one
+    with torch.inference_mode():
+        rows = [body(cache.plain(slice(i, i + 64))).flatten(1).numpy() for i in range(0, cache.shape[1], 64)]
+    return np.concatenate(rows)
+
+
+def set_head(above: nn.Sequential, head: Head) -> None:
+    """Put a fitted linear layer at the end of the net."""
+    linear = above[-1][-1]
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(head.weight))
+        linear.bias.copy_(torch.from_numpy(head.bias))
+
+
+def _fine_tune(
+    above: nn.Sequential,
+    train: Examples,
+    held: Examples,
+    weights: np.ndarray,
+    run: RunFolder,
+    recipe: Recipe,
+    ranks: Ranks,
+    screen: Screen,
+) -> loop.State:
+    if recipe.freeze_below == "head" and starts_with_weights(recipe):
+        return loop.State(ended="only the head is new: fitted on fixed features, nothing to fine-tune")
+    with screen.watch("training") as progress, Events(run.events, ranks.first) as events:
+        state = loop.train(
+            above,
+            train,
+            held,
+            recipe,
+            new_head=starts_with_weights(recipe),
+            class_weights=weights,
+            folder=run.path,
+            ranks=ranks,
+            log=events.row,
+            progress=progress,
+        )
+    if ranks.first:
+        loop.write_history(run.history, state.history)
+    kept = state.history[state.best_epoch]
+    screen.say(
+        f"{state.ended}; kept epoch {state.best_epoch + 1}: calibrate loss {kept['calibrate_loss']:.3f}, "
+        f"{kept['calibrate_top1']:.1%} of calibrate right"
+    )
+    return state
+
+
+def reference_logits(net_input: Input, net: nn.Module, paths: list[Path], progress: Progress) -> np.ndarray:
+    """(N, K) float32: what the trained net itself says to each picture, one at a time, in float32."""
+    rows: list[Tensor] = []
+    with torch.inference_mode():
+        for i, path in enumerate(paths):
+            rows.append(net(net_input(torch.from_numpy(load(path))[None])))
+            progress(i + 1, len(paths), "")
+    return torch.cat(rows).numpy()
+
+
+def operating_point(
+    logits: np.ndarray, labels: np.ndarray, groups: list[str | None], classes: tuple[str, ...], promise: Promise
+) -> OperatingPoint | None:
+    """Thresholds that keep the promise on these calibrate logits (N, K), already divided by the temperature."""
+    if not promise.accept:
+        return None
+    accept = [classes.index(name) for name in promise.accept]
+    return operating.choose(
+        decode.margin(logits, accept),
+        np.isin(labels, accept),
+        max_escape=promise.max_escape,
+        confidence=promise.confidence,
+        groups=None if None in groups else np.array(groups),
+    )

@@ -1,0 +1,132 @@
+"""`lineside train`: from a folder of pictures to a bundle.
+
+check (its errors end it) → split → decide every "auto" of the recipe → fit → parity → bundle. Of several ranks the
+first checks, splits, decides and writes; the others read what it wrote from the run folder.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lineside import labels
+from lineside.bundle import export, folder
+from lineside.bundle.manifest import Manifest
+from lineside.data import doctor, read
+from lineside.data import split as splitting
+from lineside.errors import DataError, SettingsError, TrainError
+from lineside.learn.ranks import joined
+from lineside.learn.recipe import Recipe
+from lineside.learn.run_folder import Decided, RunFolder, beside, open_run
+from lineside.progress import silent
+from lineside.settings import plain
+from lineside.tasks.classify import decode, plan
+from lineside.tasks.classify.fit import Fitted, Promise, Screen, fit
+
+QUIET = Screen(watch=lambda what: nullcontext(silent), say=lambda text: None)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A written bundle and how it came about."""
+
+    path: Path
+    manifest: Manifest
+    run: RunFolder
+    fitted: Fitted
+
+
+def make(
+    source: str,
+    bundle: Path,
+    recipe: Recipe,
+    promise: Promise,
+    *,
+    max_latency_ms: float | None = None,
+    quarantine: Path | None = None,
+    screen: Screen = QUIET,
+) -> Made:
+    """Train on the data set `source` and write the bundle.
+
+    DataError: the check-up found errors. TrainError: nothing to learn from, or no net within max_latency_ms.
+    ParityError: the exported graph does not give the net's answers; nothing is written.
+    """
+    asked = {
+        "data": source,
+        "recipe": plain(recipe),
+        "promise": plain(promise),
+        "max_latency_ms": max_latency_ms,
+        "quarantine": None if quarantine is None else str(quarantine),
+    }
+    with joined() as ranks:
+        if ranks.first:
+            _prepare(source, bundle, asked, recipe, promise, max_latency_ms, quarantine, screen)
+        ranks.barrier()
+        run = beside(bundle)
+        decided = run.decided()
+        if decided is None:
+            raise TrainError(f"{run.path}: the first process ended before it had decided; see its message")
+        split = splitting.read_csv(run.split, Path(decided.root))
+        classes = labels.classes(p.label for p in split.pictures)
+        fitted = fit(split, classes, source, run, decided, promise, ranks, screen if ranks.first else QUIET)
+        if ranks.first:
+            with screen.watch("export and parity") as progress:
+                export.write(fitted.trained, bundle, decide=verdicts(fitted), progress=progress)
+            run.end({"ended": fitted.ended, "epochs": fitted.epochs, "seconds": fitted.seconds})
+        ranks.barrier()
+    return Made(bundle, folder.open_bundle(bundle).manifest, run, fitted)
+
+
+def verdicts(fitted: Fitted):
+    """(N, K) logits → (N,) verdicts of a trained net; class names where it only sorts."""
+    trained = fitted.trained
+    decide = decode.decider(trained.classes, trained.accept, trained.operating_point)
+
+    def of(logits: np.ndarray) -> np.ndarray:
+        decisions = [decide(row) for row in logits]
+        if trained.operating_point is None:
+            return np.array([d.annotation.category if d.annotation else d.verdict for d in decisions])
+        return np.array([d.verdict for d in decisions])
+
+    return of
+
+
+def _prepare(
+    source: str,
+    bundle: Path,
+    asked: dict,
+    recipe: Recipe,
+    promise: Promise,
+    max_latency_ms: float | None,
+    quarantine: Path | None,
+    screen: Screen,
+) -> None:
+    """Check, split and decide, into the run folder; nothing to do where an earlier start of the run has done it."""
+    folder.locate(bundle)
+    dataset = read.read(source, quarantine=quarantine)
+    unknown = [name for name in promise.accept if name not in dataset.classes]
+    if unknown:
+        raise SettingsError(
+            f"--accept {unknown[0]}: is no class of {source}; its classes: {', '.join(dataset.classes)}"
+        )
+    with screen.watch("check") as progress:
+        checkup = doctor.check(dataset, progress=progress)
+    if checkup.errors:
+        first = checkup.errors[0]
+        raise DataError(
+            f"{source}: the check-up found {len(checkup.errors)} errors, the first: {first.message}. See all with "
+            f"`lineside check`; leave those pictures out with --quarantine"
+        )
+    split = splitting.split(checkup, seed=recipe.seed)
+    run = open_run(bundle, asked | {"data_sha256": split.fingerprint})
+    if run.decided() is not None:
+        screen.say(f"going on with the unfinished run in {run.path}")
+        return
+    splitting.write_csv(split, run.split)
+    width, height = checkup.size_px[:, 0], checkup.size_px[:, 1]
+    seen_width, seen_height = (int(width.min()), int(width.max())), (int(height.min()), int(height.max()))
+    recipe, why = plan.decide(recipe, split, dataset.classes, (seen_width, seen_height), max_latency_ms, run, screen)
+    for sentence in why:
+        screen.say(sentence)
+    run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))

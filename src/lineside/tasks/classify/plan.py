@@ -1,0 +1,198 @@
+"""Decide what a recipe leaves open: the net, the frozen stages, the number format. Measured here, and said why.
+
+"Don't be a hero" (Johnson and Karpathy's advice, quoted by the deck): of the nets at hand take the fastest whose
+answers on calibrate are not shown to be worse than the best one's. How good a net will be is judged by a linear layer
+on its fixed features, which costs one pass over some pictures; how fast it is, by the exported graph itself.
+"""
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from lineside.bundle import engine, export
+from lineside.data.split import Split
+from lineside.errors import TrainError
+from lineside.evidence.paired import mcnemar
+from lineside.learn import features, precision
+from lineside.learn.draws import generator, seed_of
+from lineside.learn.head import fit_head
+from lineside.learn.loop import Examples
+from lineside.learn.ranks import Ranks
+from lineside.learn.recipe import Recipe
+from lineside.learn.run_folder import RunFolder
+from lineside.nets.catalog import NETS, find
+from lineside.nets.input import Input, prescale_for
+from lineside.nets.net import Net
+from lineside.nets.stages import split_at
+from lineside.nets.weights import at_hand, load_weights
+from lineside.tasks.classify.fit import Screen, class_weights, examples_of, pooled
+
+SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
+WORSE = 0.05  # p below which a faster net counts as worse than the best
+SMALL_PX = 64  # pictures up to this side are also tried with nets made for small pictures, from scratch
+FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride: below are edges and textures
+
+
+@dataclass(frozen=True)
+class Candidate:
+    net: str
+    latency_ms: float
+    right: np.ndarray  # (n,) bool on the calibrate sample
+
+
+def decide(
+    recipe: Recipe,
+    split: Split,
+    classes: tuple[str, ...],
+    seen_px: tuple[tuple[int, int], tuple[int, int]],
+    max_latency_ms: float | None,
+    run: RunFolder,
+    screen: Screen,
+) -> tuple[Recipe, list[str]]:
+    """The recipe with nothing left open, and a sentence for each decision.
+
+    seen_px: ((smallest, largest) width, (smallest, largest) height). TrainError: no net within max_latency_ms.
+    """
+    why: list[str] = []
+    if recipe.net == "auto":
+        recipe, said = _choose(recipe, split, classes, seen_px, max_latency_ms, run, screen)
+        why += said
+    elif max_latency_ms is not None:
+        took = latency_ms(recipe.net, _side(recipe, find(recipe.net)), len(classes), seen_px)
+        if took > max_latency_ms:
+            raise TrainError(
+                f"{recipe.net} takes {took:.1f} ms a picture here, --max-latency-ms allows {max_latency_ms:g}; "
+                "choose a smaller net or size_px, or --net auto"
+            )
+        why.append(f"net {recipe.net}: as asked; {took:.1f} ms a picture here, {max_latency_ms:g} allowed")
+    row = find(recipe.net)
+    pretrained = bool(row.weights) and recipe.weights != "none"
+    if recipe.freeze_below == "auto":
+        stage = next(s.name for s in row.stages if s.stride >= FREEZE_TO_STRIDE) if pretrained else ""
+        recipe = replace(recipe, freeze_below=stage)
+        why.append(
+            f"fine-tuning from {stage} on (the first of stride {FREEZE_TO_STRIDE}); stages before it keep their weights"
+            if stage
+            else "training every stage: there are no weights to keep"
+        )
+    if recipe.precision == "auto":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = row.build(len(classes))
+        above = split_at(net, recipe.freeze_below)[1] if recipe.freeze_below else net
+        side = _side(recipe, row)
+        x = torch.zeros(min(recipe.batch, 32), 3, side, side)
+        if recipe.freeze_below:
+            with torch.inference_mode():
+                x = split_at(net, recipe.freeze_below)[0].eval()(x)
+        chosen, sentence = precision.fastest(above, x.clone())
+        recipe = replace(recipe, precision=chosen)
+        why.append(f"training in {sentence}")
+    return recipe, why
+
+
+def _side(recipe: Recipe, row: Net) -> int:
+    return recipe.size_px or row.size_px
+
+
+def latency_ms(net: str, side: int, classes: int, seen_px: tuple[tuple[int, int], tuple[int, int]]) -> float:
+    """Median ms from a ready picture of the smallest seen size to logits: the exported graph, batch 1."""
+    row = find(net)
+    (width, _), (height, _) = seen_px
+    net_input = Input(side, row.mean, row.std, prescale_for(height, width, side))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        graph = export.to_onnx(row.build(classes).eval(), net_input, 1.0)
+    infer = engine.open_model("onnxruntime", graph, "float32")
+    picture = np.full((1, height, width, 3), 127, np.uint8)
+    took = []
+    for _ in range(25):
+        start = perf_counter()
+        infer(picture)
+        took.append(1000 * (perf_counter() - start))
+    return float(np.median(took[5:]))
+
+
+def _choose(
+    recipe: Recipe,
+    split: Split,
+    classes: tuple[str, ...],
+    seen_px: tuple[tuple[int, int], tuple[int, int]],
+    max_latency_ms: float | None,
+    run: RunFolder,
+    screen: Screen,
+) -> tuple[Recipe, list[str]]:
+    names = [name for name, row in NETS.items() if row.weights and recipe.weights != "none" and at_hand(name)]
+    if len(names) == 1 and max_latency_ms is None:
+        others = ", ".join(name for name, row in NETS.items() if row.weights and name not in names)
+        return replace(recipe, net=names[0]), [
+            f"net {names[0]}: the only one whose weights are on this machine (--net can download those of {others})"
+        ]
+    said, candidates = [], []
+    for name in names:
+        took = latency_ms(name, _side(recipe, NETS[name]), len(classes), seen_px)
+        if max_latency_ms is not None and took > max_latency_ms:
+            said.append(f"net {name}: {took:.1f} ms a picture here, over the budget of {max_latency_ms:g}")
+            continue
+        with screen.watch(f"trying {name}") as progress:
+            right = _probe(name, recipe, split, classes, seen_px, run, progress)
+        candidates.append(Candidate(name, took, right))
+        said.append(
+            f"net {name}: {took:.1f} ms a picture here, {right.mean():.1%} right by a linear layer on its features"
+        )
+    if not candidates:
+        raise TrainError(f"no net with weights on this machine answers within {max_latency_ms:g} ms: {'; '.join(said)}")
+    best = max(candidates, key=lambda c: c.right.mean())
+    for one in sorted(candidates, key=lambda c: c.latency_ms):
+        better, worse = int((best.right & ~one.right).sum()), int((~best.right & one.right).sum())
+        p = mcnemar(better, worse)
+        if one is best or p >= WORSE:
+            break
+    said.append(
+        f"chosen: {one.net}, the most often right within the budget"
+        if one is best
+        else f"chosen: {one.net}, the fastest that is not shown to be worse than {best.net} "
+        f"({better} against {worse} pictures, McNemar p = {p:.2f}, n = {len(one.right)})"
+    )
+    return replace(recipe, net=one.net), said
+
+
+def _probe(
+    name: str,
+    recipe: Recipe,
+    split: Split,
+    classes: tuple[str, ...],
+    seen_px: tuple[tuple[int, int], tuple[int, int]],
+    run: RunFolder,
+    progress,
+) -> np.ndarray:
+    """(n,) bool: which of a sample of calibrate a linear layer on the net's fixed features gets right."""
+    row, (width, height) = NETS[name], seen_px
+    side = _side(recipe, row)
+    net_input = Input(side, row.mean, row.std, prescale_for(height[0], width[0], side)).eval()
+    torch.manual_seed(seed_of(recipe.seed, "init"))
+    below, above = split_at(load_weights(name, len(classes), weights=recipe.weights), "head")
+    found: dict[str, Examples] = {}
+    for part, most in SAMPLE.items():
+        paths, labels, names = examples_of(split, part, classes)
+        rows = torch.randperm(len(paths), generator=generator(recipe.seed, "order"))[:most].numpy()
+        cache = features.compute(
+            net_input,
+            below,
+            [paths[i] for i in rows],
+            run.cache / f"try-{name}-{part}.bin",
+            views=1,
+            how=recipe.augment,
+            seed=recipe.seed,
+            limit_gb=recipe.cache_gb,
+            precision="float32",
+            ranks=Ranks(),
+            progress=progress,
+        )
+        found[part] = Examples(cache, labels[rows], tuple(names[i] for i in rows))
+    train, held = found["train"], found["calibrate"]
+    weights = class_weights(train.labels, len(classes), recipe.class_weights)
+    x, held_x = pooled(above, train.cache), pooled(above, held.cache)
+    return fit_head(x, train.labels, held_x, held.labels, weights).calibrate_correct

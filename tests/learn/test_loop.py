@@ -1,0 +1,131 @@
+"""Training goes on after a kill as if nothing had been, is a function of its seed, and is the same in two processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lineside.errors import TrainError
+from lineside.learn import checkpoint, loop
+from lineside.learn.ranks import Ranks
+from lineside.learn.recipe import Recipe
+from tests.learn import shapes
+
+PROGRAM = Path(__file__).with_name("train_shapes.py")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return shapes.write(tmp_path_factory.mktemp("shapes"), each=32)
+
+
+def start(*args: object, ranks: int = 1) -> int:
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--standalone"] if ranks > 1 else []
+    done = subprocess.run([sys.executable, *torchrun, str(PROGRAM), *map(str, args)], capture_output=True, text=True)
+    assert done.returncode in (0, -9), done.stderr
+    return done.returncode
+
+
+def history(run: Path) -> list[dict]:
+    """The rows without their wall-clock times."""
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    start(data, run, 7)
+    return run
+
+
+@pytest.mark.parametrize("kills", [(2, 6), (5,)])  # 5 steps an epoch: inside and at the end of one
+def test_a_killed_run_goes_on_bit_for_bit(data, whole, tmp_path, kills):
+    for saves in kills:
+        assert start(data, tmp_path, 7, saves) == -9
+        assert not (tmp_path / "final.safetensors").exists()
+    assert start(data, tmp_path, 7) == 0
+    expected, found = load_file(whole / "final.safetensors"), load_file(tmp_path / "final.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert history(tmp_path) == history(whole)
+
+
+def test_same_seed_same_result_another_seed_another(data, whole, tmp_path):
+    start(data, tmp_path / "again", 7)
+    start(data, tmp_path / "other", 8)
+    expected = load_file(whole / "final.safetensors")
+    again, other = (load_file(tmp_path / run / "final.safetensors") for run in ("again", "other"))
+    assert all(torch.equal(expected[name], again[name]) for name in expected)
+    assert not all(torch.equal(expected[name], other[name]) for name in expected)
+
+
+def test_two_processes_give_the_loss_curve_of_one(data, whole, tmp_path):
+    start(data, tmp_path, 7, ranks=2)
+    for one, two in zip(history(whole), history(tmp_path), strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+        assert two["calibrate_loss"] == pytest.approx(one["calibrate_loss"], rel=1e-4)
+
+
+def test_it_learns(whole):
+    rows = history(whole)
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+class Held:
+    """Examples without a file: constant features."""
+
+    def __init__(self, x: torch.Tensor):
+        self.x = x
+
+    def plain(self, rows):
+        return self.x[rows]
+
+    def drawn(self, rows, epoch, seed):
+        return self.x[rows]
+
+
+def fit_line(tmp_path, recipe: Recipe, scale: float = 1.0):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 4, generator=rng) * scale
+    y = (x[:, 0] > 0).long().numpy()
+    net = torch.nn.Sequential()
+    net.add_module("head", torch.nn.Linear(4, 2))
+    examples = loop.Examples(Held(x), y, tuple(f"p{i}.png" for i in range(64)))
+    state = loop.train(
+        net,
+        examples,
+        examples,
+        recipe,
+        new_head=False,
+        class_weights=np.ones(2),
+        folder=tmp_path,
+        ranks=Ranks(),
+        log=lambda row: None,
+    )
+    return net, state
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
+    with pytest.raises(TrainError, match=r"loss became nan in epoch 1, step 1, .*p\d+\.png.*rate \(0\.01\)"):
+        fit_line(tmp_path, Recipe(precision="float32", rate=0.01), scale=float("inf"))
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path):
+    _, state = fit_line(tmp_path, Recipe(precision="float32", rate=3.0, epochs=60, patience=2, ema=0.0))
+    losses = [row["calibrate_loss"] for row in state.history]
+    assert state.best_epoch == int(np.argmin(losses))
+    assert len(losses) - 1 - state.best_epoch == 2 or len(losses) == 60
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint at all")
+    with pytest.raises(TrainError, match="can not be read"):
+        fit_line(tmp_path, Recipe(precision="float32"))
+    checkpoint.save(tmp_path / "checkpoint.safetensors", {"model.head.weight": torch.zeros(3, 3)}, {})
+    with pytest.raises(TrainError, match="not a checkpoint of this run"):
+        fit_line(tmp_path, Recipe(precision="float32"))

@@ -1,0 +1,99 @@
+"""The house rules, as tests: what stays free of torch, how fast the door opens, what no file may be called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src" / "lineside"
+FILES = sorted(SRC.rglob("*.py"))
+BANNED = {"utils", "util", "misc", "common", "helpers", "core", "base", "manager", "tools", "factory"}
+LEARNING = ("nets", "learn", "explain")  # rooms that import torch
+LEARNING_FILES = {  # and files of other rooms that do
+    "bundle/export.py",
+    "bundle/quantise.py",
+    "tasks/classify/fit.py",
+    "tasks/classify/plan.py",
+    "tasks/classify/make.py",
+}
+HEAVY = {"torch", "onnx", "onnxscript", "safetensors", "sklearn", "tensorboard"}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(SRC).as_posix()
+
+
+RUNNING = [p for p in FILES if not place(p).startswith(LEARNING) and place(p) not in LEARNING_FILES]
+
+
+def imported(tree: ast.Module, top_only: bool) -> set[str]:
+    """Packages that the file imports; top_only: outside functions, so at import time."""
+    found: set[str] = set()
+    nodes = list(tree.body) if top_only else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_files_are_named_for_what_they_hold(path):
+    assert path.stem not in BANNED, f"{path}: name it for what it holds"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{path}: the head of a file is its map"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=place)
+def test_an_init_holds_a_docstring_and_no_imports(path):
+    assert not imported(ast.parse(path.read_text(encoding="utf-8")), top_only=False)
+
+
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_no_pickle(path):
+    assert not imported(ast.parse(path.read_text(encoding="utf-8")), top_only=False) & {
+        "pickle",
+        "cPickle",
+        "dill",
+        "joblib",
+    }
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and ast.unparse(node.func) == "torch.load"
+        ):
+            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), path
+
+
+def test_the_running_half_loads_without_the_learning_half():
+    """In a fresh process where importing torch and its company fails, every module of the running half loads."""
+    modules = [
+        "lineside." + place(p).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        for p in RUNNING
+        if p.name != "__main__.py" and "nuts" not in p.parts
+    ]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {sorted(HEAVY)!r}: sys.modules[name] = None\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["", "check", "train", "evaluate", "explain", "export", "verify", "run", "demo"])
+def test_help_imports_nothing_heavy(verb):
+    """`lineside VERB --help` answers from argparse alone: no numpy, torch, onnxruntime, rich or matplotlib."""
+    code = (
+        "import sys\nfrom lineside.cli.main import main\n"
+        f"try: main({[verb, '--help'] if verb else ['--help']!r})\nexcept SystemExit as end: assert not end.code\n"
+        "heavy = {'numpy', 'scipy', 'torch', 'onnxruntime', 'rich', 'sqlalchemy', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: lineside" in done.stdout
