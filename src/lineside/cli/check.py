@@ -1,0 +1,43 @@
+"""lineside check DATA: the data doctor."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="a folder per class, a CSV path,label[,split,group], or nuts:")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the pictures")
+    parser.add_argument("--json", action="store_true", help="every finding as JSON on stdout instead of the table")
+    parser.add_argument(
+        "--quarantine", type=Path, metavar="FILE", help="write the files with errors to a CSV and go on"
+    )
+    parser.add_argument(
+        "--bundle", type=Path, metavar="BUNDLE", help="also look for wrong labels with this trained model"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes; by default one a core")
+
+
+def run(args: argparse.Namespace) -> int:
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from lineside.data.doctor import check, to_leave_out
+    from lineside.data.page import write_page
+    from lineside.data.quarantine import write_quarantine
+    from lineside.data.read import read
+    from lineside.data.table import as_json, print_table
+    from lineside.progress import bar
+
+    dataset = read(args.data)
+    with bar("checking") as progress:
+        checkup = check(dataset, workers=args.workers, progress=progress)
+    if args.json:
+        print(as_json(checkup))
+    else:
+        print_table(checkup, Console())
+    if args.html:
+        write_page(checkup, args.html, when=datetime.now().astimezone())
+    if args.quarantine:
+        write_quarantine(to_leave_out(checkup), args.quarantine)
+    return 1 if any(not (args.quarantine and error.names) for error in checkup.errors) else 0

@@ -1,0 +1,39 @@
+"""The list of files to leave out: CSV name,code,message, written by `lineside check --quarantine`, obeyed by `read`."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from lineside.data.finding import Finding
+from lineside.errors import DataError
+
+COLUMNS = ("name", "code", "message")
+
+
+def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> None:
+    """One row a file in order of name; leave_out as doctor.to_leave_out gives it."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
+    except OSError as error:
+        raise DataError(f"{path}: the quarantine list can not be written ({error.strerror})") from None
+
+
+def read_quarantine(path: Path) -> dict[str, str]:
+    """name → code of every file to leave out; a list of one's own needs only the column name."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, strict=True)
+            columns = rows.fieldnames or ()
+            if "name" not in columns:
+                raise DataError(
+                    f"{path}: has the columns {', '.join(columns) or '(none)'}; a quarantine list has "
+                    f"{','.join(COLUMNS)}, as `lineside check DATA --quarantine FILE` writes it"
+                )
+            return {row["name"]: row.get("code") or "" for row in rows}
+    except OSError as error:
+        raise DataError(f"{path}: the quarantine list can not be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: the quarantine list is not a CSV in UTF-8 ({error})") from None
