@@ -1,0 +1,99 @@
+"""lineside run BUNDLE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
+
+import argparse
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="what `lineside train` wrote: a folder or a .zip")
+    parser.add_argument("--source", required=True, metavar="URL", help="folder:PATH, nuts: or nuts:seed=N")
+    parser.add_argument("--max-fps", type=_above_zero, metavar="N", help="trigger N parts a second, by the clock")
+    parser.add_argument(
+        "--deadline-ms", type=_above_zero, metavar="N", help="reject a part that has no verdict by then"
+    )
+    parser.add_argument("--to", action="append", default=[], metavar="URL", help="csv:PATH or stdout:; may be repeated")
+    parser.add_argument("--store", type=Path, metavar="FILE", help="where results are kept; BUNDLE.db if not given")
+    parser.add_argument("--parts", type=_at_least_one, metavar="N", help="stop after N parts")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    import queue
+
+    from lineside.bundle.folder import open_bundle
+    from lineside.bundle.model import load
+    from lineside.errors import LineError
+    from lineside.line import run as line
+    from lineside.line.sink.catalog import open_sink
+    from lineside.line.source.catalog import open_source
+    from lineside.line.summary import text
+    from lineside.progress import bar
+    from lineside.settings import plain
+    from lineside.store.open import default_store, open_store
+
+    inbox: line.Inbox = queue.SimpleQueue()
+    with ExitStack() as stack:
+        model = load(args.bundle)
+        source = open_source(args.source, open_bundle(args.bundle))
+        sinks = [open_sink(url) for url in args.to]
+        for sink in sinks:
+            stack.callback(sink.close)
+        store = open_store(args.store or default_store(Path(args.bundle)))
+        stack.callback(store.dispose)
+        for note in source.notes:
+            print(note, file=sys.stderr)
+        with _on_signal(lambda: inbox.put(line.Finish())), bar("line", unit="parts") as progress:
+            summary = line.run(
+                model,
+                source,
+                sinks,
+                store,
+                deadline_ms=args.deadline_ms,
+                max_fps=args.max_fps,
+                parts=args.parts,
+                inbox=inbox,
+                progress=progress,
+            )
+    # Where results go to stdout, nothing else does.
+    out = sys.stderr if any(sink.url.startswith("stdout:") for sink in sinks) else sys.stdout
+    print(json.dumps(plain(summary), indent=1) if args.json else text(summary), file=out)
+    if summary.fault:
+        raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
+    return 130 if summary.interrupted else 0
+
+
+@contextmanager
+def _on_signal(finish: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the part in flight come to its end; a second one acts as it always does."""
+
+    def first(number: int, _: object) -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        finish()
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value

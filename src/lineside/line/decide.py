@@ -1,0 +1,96 @@
+"""One frame → one answer: decode, infer, decide, and how long each took. What the engine's thread does for every part.
+
+Nothing in here raises for one part's sake: a picture that can't be read and an engine that fails are events of the
+station, which rejects the part.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lineside.bundle.model import Model
+from lineside.data.picture import decode
+from lineside.errors import LineError, PictureError, SettingsError
+from lineside.line.source.frame import Frame
+from lineside.line.station import ENGINE, UNREADABLE, Answered, Failed, Part
+from lineside.tasks.classify.decode import Decision, decider
+
+WARM_UPS = 3  # the first inferences of an engine allocate; they happen before the first part
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes to the station, and beside it what is worth storing. Times in milliseconds; None: did not happen."""
+
+    event: Answered | Failed
+    logits: np.ndarray | None = None  # (K,)
+    decision: Decision | None = None
+    decode_ms: float | None = None
+    infer_ms: float | None = None
+    decide_ms: float | None = None
+
+
+def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answer]:
+    """answer(frame), for a bundle that can accept; SettingsError with the remedy for one that can not."""
+    manifest = model.manifest
+    if not manifest.accept or manifest.operating_point is None:
+        raise SettingsError(
+            f"{model.path}: this bundle sorts only: it says of no class that it may pass, so the station could accept "
+            f"nothing; train it with: lineside train DATA -o {model.path} --accept CLASS --max-escape 0.01"
+        )
+    decide = decider(manifest.classes, manifest.accept, manifest.operating_point)
+
+    def answer(frame: Frame) -> Answer:
+        part = Part(frame.part_id, frame.sequence)
+        begun = now_ns()
+        try:
+            picture = pixels(frame)
+        except PictureError as error:
+            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns()))
+        except Exception as error:  # a decoder's surprise is one bad picture, not the end of the shift
+            return Answer(Failed(part, UNREADABLE, f"{type(error).__name__}: {error}", now_ns()))
+        decoded = now_ns()
+        decode_ms = (decoded - begun) / 1e6
+        try:
+            logits = model.infer(picture[None])[0]
+            inferred = now_ns()
+            decision = decide(logits)
+        except PictureError as error:  # too small for this bundle
+            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns()), decode_ms=decode_ms)
+        except Exception as error:  # whatever the engine throws, the part is rejected
+            return Answer(Failed(part, ENGINE, f"{type(error).__name__}: {error}", now_ns()), decode_ms=decode_ms)
+        decided = now_ns()
+        event = Answered(part, decision, decided)
+        return Answer(event, logits, decision, decode_ms, (inferred - decoded) / 1e6, (decided - inferred) / 1e6)
+
+    return answer
+
+
+def pixels(frame: Frame) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a frame; PictureError where there is none."""
+    if frame.picture is not None:
+        return frame.picture
+    if frame.data is None:
+        raise PictureError("not-acquired", frame.error or f"{frame.name}: the source gave no picture")
+    return decode(frame.data, frame.name)
+
+
+def warm_up(model: Model, first: Frame | None) -> None:
+    """Run the engine before the first part, on the first part's size where that is readable. LineError if it can't."""
+    side = max(model.manifest.input.size_px, model.manifest.input.min_side_px)
+    picture = np.zeros((side, side, 3), np.uint8)
+    if first is not None:
+        try:
+            found = pixels(first)
+            picture = found if min(found.shape[:2]) >= model.manifest.input.min_side_px else picture
+        except PictureError:
+            pass  # it will be rejected at its turn
+    try:
+        for _ in range(WARM_UPS):
+            model.infer(picture[None])
+    except Exception as error:
+        raise LineError(
+            f"{model.path}: the engine does not answer ({type(error).__name__}: {error}); "
+            f"look at it with: lineside verify {model.path}"
+        ) from None

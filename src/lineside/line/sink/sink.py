@@ -1,0 +1,32 @@
+"""A sink: who is told about results, after the store has them; and how a result is written for others.
+
+tell(group) is called in the recorder's thread with inspections in order; it raises LineError when it can't. A sink that
+fails stops the line: results are still in the store, and nobody works on as if he were being told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from lineside.store.records import Inspection
+
+COLUMNS = tuple(field.name for field in fields(Inspection))  # the order in every sink
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    url: str
+    tell: Callable[[Sequence[Inspection]], None]
+    close: Callable[[], None]
+
+
+def written(inspection: Inspection) -> dict[str, Any]:
+    """What JSON can hold, by column; times as ISO 8601 in UTC with microseconds."""
+    return {column: _scalar(getattr(inspection, column)) for column in COLUMNS}
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value

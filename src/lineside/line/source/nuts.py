@@ -1,0 +1,83 @@
+"""nuts:, nuts:seed=7, a synthetic camera over the built-in nuts: a simulated shift, without end, the same for one seed.
+
+It plays only pictures that the bundle has not learnt or calibrated on (by the sha256 in the bundle's split.csv), drawn
+at random with repetition. No two exposures are alike: each gets its own exposure time and its own photon and read
+noise, by the linear camera model of EMVA 1288 (release 4.0, section 2): variance = electrons + read noise².
+The truth is carried with the frame, so that a simulated shift can count escapes.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from lineside.bundle.folder import Bundle
+from lineside.data.picture import load
+from lineside.data.read import Picture, read
+from lineside.errors import LineError, SettingsError
+from lineside.line.source.frame import Frame, Source
+
+FULL_WELL_E = 10_000  # electrons of a white pixel: a small industrial sensor (Sony IMX-class, 3.45 µm pixels)
+READ_NOISE_E = 3.0
+STEPS = 16_384  # of light, on the way back to 8 bits: finer than one step of sRGB everywhere
+EXPOSURE_SPREAD = 0.02  # of the exposure time and lamp together, one standard deviation, from part to part
+
+
+def connect(url: str, where: str, bundle: Bundle) -> Source:
+    seed = _seed(url, where)
+    learnt = learnt_from(bundle)
+    fresh = [p for p in read("nuts:").pictures if hashlib.sha256(p.path.read_bytes()).hexdigest() not in learnt]
+    if not fresh:
+        raise LineError(
+            f"{url}: {bundle.path} has learnt or calibrated on every built-in nut; none is left to show what it can "
+            "do: train with a test part (the default split keeps one)"
+        )
+    note = f"{url}: {len(fresh)} nuts that {bundle.path} has never seen, each exposure with its own noise"
+    return Source(url, _frames(fresh, np.random.default_rng(seed)), None, (note,))
+
+
+def _seed(url: str, where: str) -> int:
+    key, _, value = where.partition("=")
+    if not where:
+        return 0
+    if key != "seed" or not value.isdecimal():
+        raise SettingsError(f"{url!r}: expected nuts: or nuts:seed=N with a whole number N, such as nuts:seed=1")
+    return int(value)
+
+
+def learnt_from(bundle: Bundle) -> frozenset[str]:
+    """The sha256 of every picture that made the bundle what it is: train and calibrate of its split.csv."""
+    if "split.csv" not in bundle.names:
+        raise LineError(
+            f"{bundle.path}: holds no split.csv, so nobody can tell which nuts it has learnt; train it again"
+        )
+    rows = csv.DictReader(io.StringIO(bundle.read("split.csv").decode(), newline=""))
+    return frozenset(row["sha256"] for row in rows if row["part"] != "test")
+
+
+def _frames(pictures: list[Picture], rng: np.random.Generator) -> Iterator[Frame]:
+    expose = camera(rng)
+    sequence = 0
+    while True:
+        sequence += 1
+        p = pictures[int(rng.integers(len(pictures)))]
+        picture = expose(load(p.path))
+        yield Frame(f"{sequence:06d}", sequence, p.name, picture=picture, truth=p.label)
+
+
+def camera(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """expose(picture) -> one more exposure of the same scene; (H, W, 3) uint8 sRGB in and out. IEC 61966-2-1."""
+    s = np.arange(256) / 255
+    light = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4) * FULL_WELL_E  # (256,) electrons
+    y = np.arange(STEPS) / (STEPS - 1)
+    srgb = np.rint(255 * np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055)).astype(np.uint8)
+    electrons_of, steps_per_e = light.astype(np.float32), np.float32((STEPS - 1) / FULL_WELL_E)
+
+    def expose(picture: np.ndarray) -> np.ndarray:
+        electrons = electrons_of[picture] * np.float32(rng.lognormal(0.0, EXPOSURE_SPREAD))
+        electrons += rng.standard_normal(picture.shape, dtype=np.float32) * np.sqrt(electrons + READ_NOISE_E**2)
+        return srgb[np.clip(electrons * steps_per_e, 0, STEPS - 1).astype(np.uint16)]
+
+    return expose

@@ -1,0 +1,149 @@
+"""What a run came to: counts by verdict and reason, escapes where the truth is known, latencies, throughput.
+
+escape    a bad part that was accepted, of all bad parts
+overkill  a good part that was rejected, of all good parts (held parts are counted apart)
+A part is good when its truth is one of the bundle's accepted classes. Rates carry n and an exact interval.
+"""
+
+from dataclasses import dataclass
+
+from lineside.evidence.intervals import Estimate, clopper_pearson
+from lineside.line.latency import PERCENTILES, Histogram, Latency
+from lineside.line.station import DEADLINE, REASONS
+
+STAGES = {  # name: what it is
+    "decode": "file → pixels",
+    "infer": "pixels → logits (the engine)",
+    "decide": "logits → decision",
+    "total": "trigger → verdict",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    parts: int
+    verdicts: dict[str, int]  # accept, hold, reject
+    reasons: dict[str, int]  # of station.REASONS, those that occurred
+    deadline_ms: float | None
+    deadline_misses: int
+    ignored: int  # answers that nobody waited for any more
+    bad: int  # parts of known truth
+    good: int
+    escape: Estimate  # accepted bad parts
+    overkill: Estimate  # rejected good parts
+    held_good: int
+    held_bad: int
+    latency_ms: dict[str, Latency]  # by STAGES
+    seconds: float  # first trigger → last verdict
+    parts_per_second: float | None
+    max_behind_ms: float | None  # with --max-fps: how late the most delayed trigger was
+    stored: int
+    lost: int  # verdicts given and not stored: 0 unless the store failed
+    interrupted: bool
+    fault: str  # why the line stopped by itself; "" if it did not
+    run_id: str
+
+
+class Tally:
+    """Counts while the line runs. Final."""
+
+    def __init__(self, classes: tuple[str, ...], accept: tuple[str, ...]):
+        self._classes, self._accept = frozenset(classes), frozenset(accept)
+        self.verdicts = {"accept": 0, "hold": 0, "reject": 0}
+        self.reasons: dict[str, int] = dict.fromkeys(REASONS, 0)
+        self.by_truth = {(good, verdict): 0 for good in (True, False) for verdict in self.verdicts}
+        self.histograms = {stage: Histogram() for stage in STAGES}
+
+    @property
+    def parts(self) -> int:
+        return sum(self.verdicts.values())
+
+    def add(self, verdict: str, reason: str, truth: str | None, times_ms: dict[str, float | None]) -> None:
+        self.verdicts[verdict] += 1
+        self.reasons[reason] += 1
+        if truth in self._classes:
+            self.by_truth[truth in self._accept, verdict] += 1
+        for stage, ms in times_ms.items():
+            if ms is not None:
+                self.histograms[stage].add(ms)
+
+    def summary(
+        self,
+        *,
+        run_id: str,
+        deadline_ms: float | None,
+        max_behind_ms: float | None,
+        seconds: float,
+        ignored: int,
+        stored: int,
+        lost: int,
+        interrupted: bool,
+        fault: str,
+    ) -> Summary:
+        good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
+        return Summary(
+            parts=self.parts,
+            verdicts=dict(self.verdicts),
+            reasons={reason: n for reason, n in self.reasons.items() if n},
+            deadline_ms=deadline_ms,
+            deadline_misses=self.reasons[DEADLINE],
+            ignored=ignored,
+            bad=bad,
+            good=good,
+            escape=clopper_pearson(self.by_truth[False, "accept"], bad),
+            overkill=clopper_pearson(self.by_truth[True, "reject"], good),
+            held_good=self.by_truth[True, "hold"],
+            held_bad=self.by_truth[False, "hold"],
+            latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
+            seconds=seconds,
+            parts_per_second=self.parts / seconds if seconds > 0 else None,
+            max_behind_ms=max_behind_ms,
+            stored=stored,
+            lost=lost,
+            interrupted=interrupted,
+            fault=fault,
+            run_id=run_id,
+        )
+
+
+def text(s: Summary) -> str:
+    """The summary for people."""
+    lines = [
+        f"{s.parts:,} parts in {s.seconds:.1f} s" + (f", {s.parts_per_second:.1f}/s" if s.parts_per_second else "")
+    ]
+    for verdict, n in s.verdicts.items():
+        share = f"{100 * n / s.parts:5.1f} %" if s.parts else ""
+        lines.append(f"  {verdict:<8}{n:>8,}  {share}")
+    not_decided = {reason: n for reason, n in s.reasons.items() if reason != "decided"}
+    if not_decided:
+        lines.append(
+            "rejected without a decision: " + ", ".join(f"{n:,} {reason}" for reason, n in not_decided.items())
+        )
+    if s.deadline_ms is not None:
+        lines.append(f"deadline {s.deadline_ms:g} ms: {s.deadline_misses:,} misses")
+    if s.bad or s.good:
+        lines.append(f"escape   {s.escape.percent()}: accepted, of the bad parts; {s.held_bad:,} of them held")
+        lines.append(f"overkill {s.overkill.percent()}: rejected, of the good parts; {s.held_good:,} of them held")
+    lines += ["", _table(s)]
+    if s.max_behind_ms is not None and s.max_behind_ms > 1:
+        lines.append(
+            f"the line fell behind its triggers by up to {s.max_behind_ms:,.0f} ms (times count from the trigger)"
+        )
+    lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
+    return "\n".join(lines)
+
+
+def _table(s: Summary) -> str:
+    names = [*PERCENTILES, "max", "mean"]
+    rows = [f"{'ms per part':<12}" + "".join(f"{name:>9}" for name in names) + f"{'n':>10}"]
+    for stage, latency in s.latency_ms.items():
+        if latency.percentiles is None or latency.max is None or latency.mean is None:
+            continue
+        values = [*latency.percentiles.values(), latency.max, latency.mean]
+        numbers = "".join(f"{_ms(v):>9}" for v in values)
+        rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {STAGES[stage]}")
+    return "\n".join(rows)
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"

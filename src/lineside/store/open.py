@@ -1,0 +1,117 @@
+"""Open the store: SQLite in WAL mode, made on first use, refused with a sentence where it can not be relied on.
+
+synchronous = FULL: a commit returns after the disk has it. What is told to a sink is therefore neither lost by kill -9
+(NORMAL would do for that: the page cache belongs to the kernel) nor by a power cut (NORMAL may lose the last commits,
+which had been told). The line commits in groups and never waits for it, so the price is paid beside the line:
+docs/run.md has the numbers. Several processes may write to one store; a writer waits up to BUSY_S for another's commit.
+"""
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from lineside.errors import LineError
+from lineside.store.tables import METADATA, VERSION
+
+BUSY_S = 30.0
+APPLICATION_ID = 0x4C4E5344  # "LNSD", so that the program `file` and we know whose database this is
+PRAGMAS = ("synchronous = FULL", "foreign_keys = ON")
+
+
+def default_store(bundle: Path) -> Path:
+    """Beside the bundle, never in it (a file more would break its hashes): nuts.bundle → nuts.bundle.db"""
+    return bundle.with_name(f"{bundle.resolve().name if bundle.name in ('', '..') else bundle.name}.db")
+
+
+def open_store(path: Path) -> Engine:
+    """The store in this file, made if it is not there. LineError says why it can't be written, and what to do."""
+    if not path.parent.is_dir():
+        raise LineError(
+            f"{path}: the folder {path.parent} does not exist; make it, or name another file with --store FILE"
+        )
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_S})
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "begin", _begin)
+    try:
+        _to_wal(engine, path)
+        with engine.begin() as connection:
+            _prepare(connection, path)
+    except (DBAPIError, OSError) as error:
+        engine.dispose()
+        raise LineError(why(error, path)) from None
+    except LineError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def why(error: Exception, path: Path | str) -> str:
+    """A store's error as a sentence with a remedy."""
+    text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    remedies = {
+        "readonly": "the store can not be written; name a file in a folder that can, with --store FILE",
+        "unable to open": "the store can not be opened or made; name a file in a writable folder, with --store FILE",
+        "full": "the disk is full; free space, or name a file on another disk with --store FILE",
+        "disk I/O": "the disk refuses; look at its space, quota and health, or name another with --store FILE",
+        "not a database": "this is no SQLite file; move it away, or name another with --store FILE",
+        "malformed": "the store is damaged; move it away with its -wal and -shm files, and keep them for rescue",
+        "locked": f"another program has held the store for {BUSY_S:.0f} s; end it, or name another with --store FILE",
+    }
+    remedy = next((r for key, r in remedies.items() if key in text), "name another file with --store FILE")
+    return f"{path}: {text}: {remedy}"
+
+
+def _connected(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # wait for another writer here, never half way
+
+
+def _to_wal(engine: Engine, path: Path) -> None:
+    """Once per file. Of two processes that open a new store at once the second may find it locked: try again."""
+    connection = engine.raw_connection()
+    try:
+        end = time.monotonic() + BUSY_S
+        while True:
+            try:
+                (mode,) = connection.cursor().execute("PRAGMA journal_mode = WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise LineError(why(error, path)) from None
+                time.sleep(0.02)
+            except sqlite3.DatabaseError as error:
+                raise LineError(why(error, path)) from None
+    finally:
+        connection.close()
+    if mode != "wal":
+        raise LineError(
+            f"{path}: SQLite's write-ahead log can not be used here (journal mode is {mode}); "
+            "a network folder can not hold a store: name a file on a local disk with --store FILE"
+        )
+
+
+def _prepare(connection: Connection, path: Path) -> None:
+    identity = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+    if identity == APPLICATION_ID and version == VERSION:
+        return
+    if identity == APPLICATION_ID and version > VERSION:
+        raise LineError(
+            f"{path}: the store has version {version}, this program knows {VERSION}; update it with: "
+            "pip install --upgrade lineside"
+        )
+    if identity or version or tables:
+        raise LineError(f"{path}: this SQLite file belongs to another program; name another file with --store FILE")
+    METADATA.create_all(connection)
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,121 @@
+"""The recorder: puts inspections into the store, in order, in a thread of its own, and only then lets others be told.
+
+`put` returns at once and never waits for the disk. The thread takes whatever has gathered since the last commit as one
+group, commits it, and calls tell(group). At most `room` inspections may be under way: `enter` is where the line waits,
+before it takes a part, so a slow disk slows the trigger and never a verdict.
+
+When a commit or a telling fails, nothing more is written or told; `failed(sentence)` is called once, and `lost` counts
+what was put and did not reach the store.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+
+from sqlalchemy import Engine, insert, update
+from sqlalchemy.exc import DBAPIError
+
+from lineside.errors import LineError, LinesideError
+from lineside.store.open import why
+from lineside.store.records import Inspection, Run
+from lineside.store.tables import INSPECTION, RUN
+
+ROOM = 256  # inspections between trigger and commit
+Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
+COLUMNS = tuple(field.name for field in fields(Inspection))
+
+
+class Recorder:
+    """Open it with a run, put inspections in the order of their verdicts, close it. Final."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        *,
+        tell: Callable[[Sequence[Inspection]], None],
+        failed: Callable[[str], None],
+        room: int = ROOM,
+    ):
+        self._engine, self._run_id, self._tell, self._failed = engine, run.id, tell, failed
+        self._where = engine.url.database or str(engine.url)
+        self._free = threading.Semaphore(room)
+        self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
+        self._insert = insert(INSPECTION)
+        self.error = ""  # the sentence, once something has failed
+        self.committed = 0
+        self.lost = 0
+        try:
+            with engine.begin() as connection:
+                connection.execute(insert(RUN), asdict(run))
+        except DBAPIError as error:
+            raise LineError(why(error, self._where)) from None
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def enter(self, timeout_s: float) -> bool:
+        """Room for one more inspection; False if there was none in time. Every `put` gives its room back later."""
+        return self._free.acquire(timeout=timeout_s)
+
+    def put(self, make: Make) -> None:
+        """Hand over one inspection; returns at once."""
+        self._queue.put(make)
+
+    def close(self, ended: datetime, timeout_s: float) -> None:
+        """Commit and tell what was put, mark the run as ended. LineError where the store does not come to an end."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise LineError(
+                f"{self._where}: the store or a sink has not taken the last results within {timeout_s:.0f} s; "
+                f"{self.committed} are stored; look at the disk and at who reads the sink"
+            )
+        if not self.error:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(update(RUN).where(RUN.c.id == self._run_id).values(ended=ended))
+            except DBAPIError as error:
+                self.error = why(error, self._where)
+
+    def _work(self) -> None:
+        more = True
+        while more:
+            makes, more = self._gather()
+            if makes and not self.error:
+                self._write(makes)
+            elif makes:
+                self.lost += len(makes)
+            if makes:
+                self._free.release(len(makes))
+
+    def _gather(self) -> tuple[list[Make], bool]:
+        """Everything that waits, at least one; and whether there will be more."""
+        makes: list[Make] = []
+        while True:
+            try:
+                make = self._queue.get(block=not makes)
+            except queue.Empty:
+                return makes, True
+            if make is None:
+                return makes, False
+            makes.append(make)
+
+    def _write(self, makes: Sequence[Make]) -> None:
+        stored = False
+        try:
+            group = [make() for make in makes]
+            rows = [{column: getattr(inspection, column) for column in COLUMNS} for inspection in group]
+            with self._engine.begin() as connection:
+                connection.execute(self._insert, rows)
+            stored = True
+            self.committed += len(group)
+            self._tell(group)
+        except Exception as error:  # whatever it was: the line must hear of it and go to its safe state
+            self.lost += 0 if stored else len(makes)
+            if isinstance(error, DBAPIError):
+                self.error = why(error, self._where)
+            else:
+                self.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
+            self._failed(self.error)

@@ -1,0 +1,48 @@
+"""One run and one inspection, as the store keeps them and as sinks tell them. Fields are columns of tables.py."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    started: datetime  # aware
+    bundle_sha256: str
+    bundle: str
+    source: str
+    lineside: str
+    settings: dict[str, Any]
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The verdict about one part: who, which picture, what was seen, what was decided and why, when, and how fast."""
+
+    id: str
+    run_id: str
+    sequence: int
+    part_id: str
+    name: str
+    sha256: str | None
+    label: str | None
+    score: float | None
+    scores: dict[str, float] | None
+    margin: float | None
+    verdict: str
+    reason: str
+    detail: str
+    truth: str | None
+    captured: datetime
+    decided: datetime
+    decode_ms: float | None
+    infer_ms: float | None
+    decide_ms: float | None
+    total_ms: float
+
+
+def printable(text: str) -> str:
+    """text as UTF-8 can hold it: the stray bytes of a foreign file name become \\udcff and the like."""
+    return text.encode("utf-8", "backslashreplace").decode()
