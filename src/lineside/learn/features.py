@@ -57,13 +57,13 @@ class Cache:
     def drawn(self, rows: np.ndarray, epoch: int, seed: int) -> Tensor:
         """(B, C, H, W) float32 of these pictures, each in a view drawn for this epoch."""
         if self.pixels:
-            x = torch.from_numpy(np.ascontiguousarray(self.held()[0, rows])).float() / 255
+            x = torch.from_numpy(np.array(self.held()[0, rows])).float() / 255
             return self._normal(augment(x, self.how, [generator(seed, "augment", epoch, int(i)) for i in rows]))
         views = np.random.default_rng([seed, epoch]).integers(self.shape[0], size=self.shape[1])[rows]
         return self._float(self.held()[views, rows])
 
     def _float(self, raw: np.ndarray) -> Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(raw))
+        x = torch.from_numpy(np.array(raw))
         return self._normal(x.float() / 255) if self.pixels else x.view(torch.bfloat16).float()
 
     def _normal(self, pixels: Tensor) -> Tensor:
@@ -155,9 +155,7 @@ def _reserve(cache: Cache, ranks: Ranks) -> np.memmap:
                 os.posix_fallocate(file.fileno(), 0, cache.nbytes)
         except OSError as error:
             cache.path.unlink(missing_ok=True)
-            raise TrainError(
-                f"{cache.path}: no room for a feature cache of {cache.nbytes / 1e9:.2f} GB: {error}"
-            ) from None
+            raise TrainError(f"{cache.path}: no room for {cache.nbytes / 1e6:.0f} MB of features: {error}") from None
         done.write_bytes(bytes(chunks))
     ranks.barrier()
     return np.memmap(done, np.uint8, "r+", shape=(chunks,))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lineside.errors import SettingsError
 from lineside.settings import read_json, read_toml
 
 
@@ -71,6 +72,9 @@ class Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a .toml or .json file; SettingsError names the key that is wrong and what it may be."""
-    if path.suffix == ".json":
-        return read_json(Recipe, path.read_bytes() if path.is_file() else b"", str(path))
-    return read_toml(Recipe, path)
+    if path.suffix != ".json":
+        return read_toml(Recipe, path)
+    try:
+        return read_json(Recipe, path.read_bytes(), str(path))
+    except OSError as error:
+        raise SettingsError(f"{path}: can not be read ({error.strerror})") from None
