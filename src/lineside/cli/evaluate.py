@@ -1,0 +1,56 @@
+"""`lineside evaluate BUNDLE DATA`: how good a bundle is on pictures it has not seen, with intervals and a report."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this verb."""
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle: folder or .zip")
+    parser.add_argument("data", metavar="DATA", help="folder per class, a CSV of path,label[,split,group], or nuts:")
+    parser.add_argument(
+        "--max-escape", metavar="P", type=float, help="the most bad parts that may pass; default: as the bundle has it"
+    )
+    parser.add_argument("--confidence", metavar="C", type=float, help="how sure of that; default: as the bundle has it")
+    parser.add_argument("-o", "--output", metavar="REPORT", type=Path, help="write the report here too")
+    parser.add_argument(
+        "--quarantine", metavar="FILE", type=Path, help="leave out the pictures that `check` listed there"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; 1 where a promise was asked for by --max-escape and could not be shown, or test contradicts it."""
+    import json
+
+    from rich.console import Console
+
+    from lineside.evidence import report as reports
+    from lineside.evidence.terminal import show
+    from lineside.progress import bar
+    from lineside.tasks.classify.evaluate import evaluate, store
+    from lineside.tasks.classify.page import as_json, report
+
+    evaluation = evaluate(
+        args.bundle,
+        args.data,
+        max_escape=args.max_escape,
+        confidence=args.confidence,
+        quarantine=args.quarantine,
+        watch=bar,
+    )
+    page = report(evaluation)
+    text = reports.render(page)
+    kept = store(evaluation, text)
+    place = args.output or (None if kept else args.bundle.with_name(f"{args.bundle.name}.report.html"))
+    if place is not None:
+        reports.write(place, text)
+    where = str(place or args.bundle / "report.html")
+    if args.json:
+        print(json.dumps(as_json(evaluation, page, where), indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        show(page, Console())
+        signed = "" if kept else " (the bundle is signed and was not changed)"
+        print(f"report: {where}{signed}")
+    asked_and_not_shown = args.max_escape is not None and page.verdict == reports.NOT_SHOWN
+    return 1 if asked_and_not_shown or page.verdict == reports.CONTRADICTED else 0

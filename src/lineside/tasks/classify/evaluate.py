@@ -1,0 +1,225 @@
+"""How good a bundle is on pictures that it has not seen: data + bundle + score, joined.
+
+    check the data → leave out what the bundle saw (unseen.py) → every test picture through the engine that the line
+    runs, one at a time → operating point, from the logits of calibrate that the bundle keeps → score → report (page.py)
+
+Nothing here decides anything by looking at test pictures. `store` writes the result into the bundle and counts the
+look: a test set that is looked at often, and tuned against, is no test set any more.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lineside.bundle import folder, parity
+from lineside.bundle.folder import Bundle, steady
+from lineside.bundle.manifest import Manifest
+from lineside.bundle.model import Model, load
+from lineside.data.doctor import Checkup, check
+from lineside.data.read import Picture, read
+from lineside.data.split import Split
+from lineside.errors import BundleError, DataError, SettingsError
+from lineside.evidence import operating
+from lineside.evidence.intervals import Estimate
+from lineside.evidence.operating import OperatingPoint
+from lineside.progress import Progress, silent
+from lineside.tasks.classify.decode import margin
+from lineside.tasks.classify.score import Judged, Score, judge, score
+from lineside.tasks.classify.unseen import Unseen, split_of, unseen
+
+REPORT = "report.html"
+
+
+class Watch(Protocol):
+    """watch("checking") gives the progress of one step; the command line draws it."""
+
+    def __call__(self, what: str) -> AbstractContextManager[Progress]: ...
+
+
+def unwatched(what: str) -> AbstractContextManager[Progress]:
+    return nullcontext(silent)
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """What the bundle keeps of calibrate: names, labels (N,) indices, logits (N, K), groups (N,) or None."""
+
+    names: tuple[str, ...]
+    labels: np.ndarray
+    logits: np.ndarray
+    groups: tuple[str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was measured; page.py makes it readable."""
+
+    model: Model
+    bundle: Bundle
+    source: str
+    unseen: Unseen
+    pictures: tuple[Picture, ...]  # test, in the order of the rows below
+    labels: np.ndarray  # (N,) indices into manifest.classes
+    logits: np.ndarray  # (N, K) float32
+    ms: np.ndarray  # (N,) engine time of each picture
+    point: OperatingPoint | None
+    point_is_new: bool  # a promise was given that differs from the bundle's
+    calibrate: Calibrate
+    calibrate_judged: Judged | None
+    judged: Judged | None
+    score: Score
+    looks: int  # how often test pictures have been looked at, this time included
+    seed: int
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.model.manifest
+
+
+def evaluate(
+    path: str | Path,
+    source: str,
+    *,
+    max_escape: float | None = None,
+    confidence: float | None = None,
+    quarantine: Path | None = None,
+    seed: int = 0,
+    watch: Watch = unwatched,
+) -> Evaluation:
+    """Measure the bundle at path on the pictures of source that it has not seen.
+
+    max_escape, confidence: another promise than the bundle's; new thresholds come from its own calibrate logits.
+    seed: of the bootstrap. BundleError, DataError and SettingsError say what is wrong and what to do.
+    """
+    model = load(path)
+    bundle, split, calibrate = steady(path, _kept)
+    manifest = model.manifest
+    if bundle.sha256 != model.sha256:
+        raise BundleError(f"{path}: was replaced while it was being opened; do this again")
+    point = operating_point(manifest, calibrate, max_escape, confidence)
+    with watch("checking") as progress:
+        checkup = check(read(source, quarantine=quarantine), progress=progress)
+    new = unseen(checkup, split, manifest.classes)
+    _refuse_tiny(checkup, new.rows, manifest.input.min_side_px)
+    pictures = tuple(checkup.pictures[i] for i in new.rows)
+    index = {name: k for k, name in enumerate(manifest.classes)}
+    labels = np.array([index[p.label] for p in pictures], np.int64)
+    with watch("evaluating") as progress:
+        answers = parity.answers(model.infer, [p.path for p in pictures], progress)
+    rng = np.random.default_rng(seed)
+    return Evaluation(
+        model=model,
+        bundle=bundle,
+        source=source,
+        unseen=new,
+        pictures=pictures,
+        labels=labels,
+        logits=answers.logits,
+        ms=answers.ms,
+        point=point,
+        point_is_new=point != manifest.operating_point,
+        calibrate=calibrate,
+        calibrate_judged=judge(calibrate.logits, calibrate.labels, manifest.classes, manifest.accept, point),
+        judged=judge(answers.logits, labels, manifest.classes, manifest.accept, point),
+        score=score(
+            answers.logits,
+            labels,
+            manifest.classes,
+            rng=rng,
+            accept=manifest.accept,
+            point=point,
+            temperature=manifest.temperature,
+            groups=new.groups,
+        ),
+        looks=manifest.evaluations + 1,
+        seed=seed,
+    )
+
+
+def operating_point(
+    manifest: Manifest, calibrate: Calibrate, max_escape: float | None, confidence: float | None
+) -> OperatingPoint | None:
+    """The bundle's own operating point, or for another promise a new one from its calibrate logits."""
+    own = manifest.operating_point
+    if not manifest.accept:
+        if max_escape is not None:
+            raise SettingsError(
+                "--max-escape: this bundle has no accepted class, it only sorts; "
+                "name the classes that may pass when training: lineside train --accept CLASS"
+            )
+        return None
+    if own is not None and max_escape in (None, own.max_escape) and confidence in (None, own.confidence):
+        return own
+    accept = [manifest.classes.index(name) for name in manifest.accept]
+    return operating.choose(
+        margin(calibrate.logits, accept),
+        np.isin(calibrate.labels, accept),
+        max_escape=max_escape if max_escape is not None else own.max_escape if own else 0.01,
+        confidence=confidence if confidence is not None else own.confidence if own else 0.95,
+        max_overkill=own.max_overkill if own else 0.01,
+        groups=calibrate.groups,
+    )
+
+
+def store(evaluation: Evaluation, page: str) -> bool:
+    """Put report.html, the test metrics and the operating point into the bundle, and count the look.
+
+    False, and nothing is changed, where the bundle is signed: what was signed stays what was signed.
+    """
+    if evaluation.bundle.signature() is not None:
+        return False
+
+    def change(now: Manifest) -> Manifest:
+        file = evaluation.model.served.file
+        if now.files.get(file) != evaluation.manifest.files[file]:
+            raise BundleError(
+                f"{evaluation.bundle.path}: was replaced by another model while this one was evaluated; evaluate again"
+            )
+        metrics = {k: v for k, v in now.metrics.items() if not k.startswith("test ")}
+        return replace(
+            now,
+            operating_point=evaluation.point,
+            metrics=metrics | evaluation.score.metrics("test"),
+            evaluations=now.evaluations + 1,
+        )
+
+    folder.replace(evaluation.bundle.path, {REPORT: page.encode("utf-8")}, change)
+    return True
+
+
+def metrics(evaluation: Evaluation) -> dict[str, Estimate]:
+    """Every metric of the test pictures by name."""
+    return evaluation.score.metrics("test")
+
+
+def _kept(bundle: Bundle) -> tuple[Bundle, Split, Calibrate]:
+    manifest = bundle.manifest
+    where = f"{bundle.path}: calibrate.csv"
+    rows = parity.read_reference(bundle.read("calibrate.csv"), manifest.classes, manifest.accept, where)
+    split = split_of(bundle)
+    index = {name: k for k, name in enumerate(manifest.classes)}
+    if unknown := sorted(set(rows.labels) - index.keys()):
+        raise BundleError(f"{where}: has the label {unknown[0]!r}, which is not one of the bundle's classes")
+    labels = np.array([index[label] for label in rows.labels], np.int64)
+    return bundle, split, Calibrate(rows.names, labels, rows.logits, _groups(rows.names, split))
+
+
+def _groups(names: Sequence[str], split: Split) -> tuple[str | None, ...] | None:
+    group_of = {p.name: p.group for p in split.of("calibrate")}
+    groups = tuple(group_of.get(name) for name in names)
+    return None if all(g is None for g in groups) else groups
+
+
+def _refuse_tiny(checkup: Checkup, rows: np.ndarray, min_side_px: int) -> None:
+    small = [i for i in rows if checkup.size_px[i].min() < min_side_px]
+    if small:
+        width, height = checkup.size_px[small[0]]
+        raise DataError(
+            f"{checkup.dataset.root}: {len(small)} pictures have a side under the {min_side_px} pixels that the bundle "
+            f"needs; first: {checkup.pictures[small[0]].name}, {width}×{height}. Take them out or leave them out with "
+            "--quarantine; on the line they would be rejected"
+        )
