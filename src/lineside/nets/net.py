@@ -31,7 +31,7 @@ class Weights:
     sha256: str  # the hash or the beginning of it, as the publisher's file name carries it
     names: Callable[[], dict[str, str]]  # our module's path → the publisher's, for every module that has a state
     top1: float  # percent, published, ImageNet validation, one crop
-    top5: float
+    top5: float | None  # None where the publisher does not say
     source: str  # who says so
     licence: str
 
