@@ -66,7 +66,7 @@ def actuated(done):
     return [a for _, _, actions in done for a in actions if isinstance(a, Actuate)]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(events, max_size=40), st.one_of(st.none(), st.integers(0, 30)))
 def test_promises(sequence, deadline_ns):
     sequence = [*sequence, Stop(60)]
@@ -111,7 +111,7 @@ def test_promises(sequence, deadline_ns):
             assert all(a.verdict == "reject" for a in actions if isinstance(a, Actuate))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(events, max_size=30), st.integers(0, 30))
 def test_same_events_same_actions(sequence, deadline_ns):
     assert play(sequence, deadline_ns) == play(sequence, deadline_ns)

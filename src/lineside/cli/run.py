@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.bundle.model import load
     from lineside.errors import LineError
     from lineside.line import run as line
+    from lineside.line.control import Finish, Inbox
     from lineside.line.sink.catalog import open_sink
     from lineside.line.source.catalog import open_source
     from lineside.line.summary import text
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.settings import plain
     from lineside.store.open import default_store, open_store
 
-    inbox: line.Inbox = queue.SimpleQueue()
+    inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
         model = load(args.bundle)
         source = open_source(args.source, open_bundle(args.bundle))
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         stack.callback(store.dispose)
         for note in source.notes:
             print(note, file=sys.stderr)
-        with _on_signal(lambda: inbox.put(line.Finish())), bar("line", unit="parts") as progress:
+        with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
             summary = line.run(
                 model,
                 source,

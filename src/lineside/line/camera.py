@@ -1,8 +1,8 @@
 """The camera's thread: lets frames in one by one, when they are due and when there is room.
 
-It asks the source ahead of time: while the engine works on one part, the next file is read (or the next exposure is
-drawn). With a period the schedule is absolute, start + k × period, so it does not drift; a frame that is let in late
-keeps the time at which it was due.
+It works ahead: while the engine is busy with one part, the next file is read (or the next exposure drawn). With a
+period the schedule is absolute, start + k × period, so it does not drift; a frame that is let in late keeps the time at
+which it was due.
 """
 
 import threading
@@ -20,8 +20,8 @@ class Taken:
     """A part is here."""
 
     frame: Frame
-    time_ns: int  # its trigger
-    behind_ms: float  # how much later than that it was let in
+    time_ns: int | None  # its trigger, by the clock or the camera; None: whenever the line is ready for it
+    behind_ms: float  # how much later than its trigger it was let in
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,8 @@ def take(
                     pass
             if halt.is_set():
                 break
-            now = now_ns()
-            at = frame.captured_ns if frame.captured_ns is not None else now if due_ns is None else due_ns
-            put(Taken(frame, at, max(0, now - at) / 1e6))
+            at = due_ns if frame.captured_ns is None else frame.captured_ns
+            put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6))
         put(SourceEnd(""))
     except LinesideError as error:
         put(SourceEnd(str(error)))

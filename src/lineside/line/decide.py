@@ -77,16 +77,15 @@ def pixels(frame: Frame) -> np.ndarray:
 
 
 def warm_up(model: Model, first: Frame | None) -> None:
-    """Run the engine before the first part, on the first part's size where that is readable. LineError if it can't."""
+    """Run the engine before the first part, on the first part's picture if that is usable. LineError if it can't run."""
     side = max(model.manifest.input.size_px, model.manifest.input.min_side_px)
-    picture = np.zeros((side, side, 3), np.uint8)
-    if first is not None:
-        try:
-            found = pixels(first)
-            picture = found if min(found.shape[:2]) >= model.manifest.input.min_side_px else picture
-        except PictureError:
-            pass  # it will be rejected at its turn
+    blank = np.zeros((side, side, 3), np.uint8)
     try:
+        try:
+            picture = blank if first is None else pixels(first)
+            model.infer(picture[None])
+        except PictureError:  # it will be rejected at its turn
+            picture = blank
         for _ in range(WARM_UPS):
             model.infer(picture[None])
     except Exception as error:

@@ -33,14 +33,22 @@ def open_store(path: Path) -> Engine:
         raise LineError(
             f"{path}: the folder {path.parent} does not exist; make it, or name another file with --store FILE"
         )
+    if path.is_file() and not _sqlite(path):
+        raise LineError(why(LineError("file is not a database"), path))
     engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_S})
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begin)
     try:
-        _to_wal(engine, path)
-        with engine.begin() as connection:
-            _prepare(connection, path)
-    except (DBAPIError, OSError) as error:
+        with engine.connect() as connection:
+            ready = _ours(connection, path)
+        if not ready:
+            _to_wal(engine, path)
+            with engine.begin() as connection:
+                if not _ours(connection, path):  # another process may have made it meanwhile
+                    METADATA.create_all(connection)
+                    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+    except DBAPIError as error:
         engine.dispose()
         raise LineError(why(error, path)) from None
     except LineError:
@@ -75,43 +83,48 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")  # wait for another writer here, never half way
 
 
-def _to_wal(engine: Engine, path: Path) -> None:
-    """Once per file. Of two processes that open a new store at once the second may find it locked: try again."""
-    connection = engine.raw_connection()
+def _sqlite(path: Path) -> bool:
+    """An empty file or a SQLite one. (SQLite itself would write over any file shorter than its header.)"""
     try:
-        end = time.monotonic() + BUSY_S
-        while True:
-            try:
-                (mode,) = connection.cursor().execute("PRAGMA journal_mode = WAL").fetchone()
-                break
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
-                    raise LineError(why(error, path)) from None
-                time.sleep(0.02)
-            except sqlite3.DatabaseError as error:
+        with path.open("rb") as file:
+            return file.read(16) in (b"", b"SQLite format 3\0")
+    except OSError as error:
+        raise LineError(f"{path}: can not be read ({error.strerror}); name another file with --store FILE") from None
+
+
+def _ours(connection: Connection, path: Path) -> bool:
+    """Whether this is a store of this version; False for a new file. LineError for anything else, left as it is."""
+    identity = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+    if identity == APPLICATION_ID and version == VERSION:
+        return True
+    if identity == APPLICATION_ID:
+        raise LineError(
+            f"{path}: the store has version {version}, this program knows {VERSION}; update it with: "
+            "pip install --upgrade lineside"
+        )
+    if version or identity or tables:
+        raise LineError(f"{path}: this SQLite file belongs to another program; name another file with --store FILE")
+    return False
+
+
+def _to_wal(engine: Engine, path: Path) -> None:
+    """Once per file; the mode stays. Of two processes that do it at once the second may find the file locked: again."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        connection = engine.raw_connection()
+        try:
+            (mode,) = connection.cursor().execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
                 raise LineError(why(error, path)) from None
-    finally:
-        connection.close()
+            time.sleep(0.02)
+        finally:
+            connection.close()
     if mode != "wal":
         raise LineError(
             f"{path}: SQLite's write-ahead log can not be used here (journal mode is {mode}); "
             "a network folder can not hold a store: name a file on a local disk with --store FILE"
         )
-
-
-def _prepare(connection: Connection, path: Path) -> None:
-    identity = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-    if identity == APPLICATION_ID and version == VERSION:
-        return
-    if identity == APPLICATION_ID and version > VERSION:
-        raise LineError(
-            f"{path}: the store has version {version}, this program knows {VERSION}; update it with: "
-            "pip install --upgrade lineside"
-        )
-    if identity or version or tables:
-        raise LineError(f"{path}: this SQLite file belongs to another program; name another file with --store FILE")
-    METADATA.create_all(connection)
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")

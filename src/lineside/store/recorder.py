@@ -1,7 +1,7 @@
 """The recorder: puts inspections into the store, in order, in a thread of its own, and only then lets others be told.
 
-`put` returns at once and never waits for the disk. The thread takes whatever has gathered since the last commit as one
-group, commits it, and calls tell(group). At most `room` inspections may be under way: `enter` is where the line waits,
+`put` returns at once and never waits for the disk. The thread gathers a group (GATHER_S), commits it, and calls
+tell(group). At most `room` inspections may be under way: `enter` is where the line waits,
 before it takes a part, so a slow disk slows the trigger and never a verdict.
 
 When a commit or a telling fails, nothing more is written or told; `failed(sentence)` is called once, and `lost` counts
@@ -10,6 +10,7 @@ what was put and did not reach the store.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -23,6 +24,7 @@ from lineside.store.records import Inspection, Run
 from lineside.store.tables import INSPECTION, RUN
 
 ROOM = 256  # inspections between trigger and commit
+GATHER_S = 0.02  # how long the first of a group waits for company: a commit costs as much as five rows
 Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
 COLUMNS = tuple(field.name for field in fields(Inspection))
 
@@ -91,7 +93,7 @@ class Recorder:
                 self._free.release(len(makes))
 
     def _gather(self) -> tuple[list[Make], bool]:
-        """Everything that waits, at least one; and whether there will be more."""
+        """Everything that comes within GATHER_S of the first; and whether there will be more."""
         makes: list[Make] = []
         while True:
             try:
@@ -100,6 +102,8 @@ class Recorder:
                 return makes, True
             if make is None:
                 return makes, False
+            if not makes:
+                time.sleep(GATHER_S)
             makes.append(make)
 
     def _write(self, makes: Sequence[Make]) -> None:

@@ -1,0 +1,312 @@
+"""The line around the station: real threads, a real store, an engine that is a plain function."""
+
+import gc
+import itertools
+import queue
+import sqlite3
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from lineside.errors import LineError, SettingsError
+from lineside.line.control import Finish
+from lineside.line.run import run
+from lineside.line.sink.sink import Sink
+from lineside.line.source.frame import Frame, Source
+from lineside.store.open import open_store
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
+
+
+def source(*frames: Frame) -> Source:
+    return Source("mem:", iter(frames), len(frames))
+
+
+def frame(sequence: int, color=RED, truth=None, **given) -> Frame:
+    given = given or {"picture": picture(color)}
+    return Frame(f"p{sequence}", sequence, f"{sequence}.png", truth=truth, **given)
+
+
+@pytest.fixture
+def store(tmp_path):
+    engine = open_store(tmp_path / "line.db")
+    yield engine
+    engine.dispose()
+
+
+def rows(store, columns="*"):
+    with sqlite3.connect(store.url.database) as connection:
+        found = connection.execute(f"SELECT {columns} FROM inspection ORDER BY sequence").fetchall()
+    connection.close()
+    return found
+
+
+def test_every_part_gets_the_verdict_of_its_picture_in_order(store):
+    gate = []
+    told = []
+    sink = Sink("list:", told.extend, lambda: None)
+    colors = [RED, BLUE, GREY, RED]
+    truths = ["good", "bad", "good", "bad"]
+    frames = [frame(n, c, t) for n, (c, t) in enumerate(zip(colors, truths, strict=True), 1)]
+    summary = run(stub(), source(*frames), [sink], store, actuate=lambda *a: gate.append(a))
+
+    assert [(part.sequence, verdict) for part, verdict, _ in gate] == [
+        (1, "accept"),
+        (2, "reject"),
+        (3, "hold"),
+        (4, "accept"),
+    ]
+    assert rows(store, "sequence, part_id, verdict, label, reason, truth") == [
+        (1, "p1", "accept", "good", "decided", "good"),
+        (2, "p2", "reject", "bad", "decided", "bad"),
+        (3, "p3", "hold", "bad", "decided", "good"),
+        (4, "p4", "accept", "good", "decided", "bad"),
+    ]
+    assert [one.id for one in told] == [id for (id,) in rows(store, "id")]
+    assert summary.verdicts == {"accept": 2, "hold": 1, "reject": 1}
+    assert (summary.bad, summary.good, summary.escape.value, summary.overkill.value) == (2, 2, 0.5, 0.0)
+    assert (summary.held_good, summary.held_bad) == (1, 0)
+    assert (summary.stored, summary.lost, summary.fault, summary.interrupted) == (4, 0, "", False)
+    assert summary.latency_ms["total"].n == summary.latency_ms["infer"].n == 4
+
+
+def test_what_can_not_be_seen_or_answered_is_rejected_and_says_why(store):
+    def infer(pictures):
+        red = pictures[0, 0, 0, 0]
+        if red == 1:
+            raise RuntimeError("the engine has lost its mind")
+        return np.full((1, 2), np.nan, np.float32) if red == 2 else logits_of(pictures)
+
+    frames = [
+        frame(1, data=b""),
+        frame(2, data=b"\xff\xd8\xff no JPEG"),
+        frame(3, error="part.png: can not be read (Input/output error)"),
+        frame(4, picture=picture((1, 0, 0))),
+        frame(5, picture=picture((2, 0, 0))),
+        frame(6, data=png(RED)),
+        frame(7, data=png(RED)[:60]),
+        frame(8),
+    ]
+    summary = run(stub(infer), source(*frames), [], store)
+    found = rows(store, "verdict, reason, detail, margin, sha256 IS NULL")
+    assert [row[:2] for row in found] == [
+        ("reject", "unreadable"),
+        ("reject", "unreadable"),
+        ("reject", "unreadable"),
+        ("reject", "engine"),
+        ("reject", "not-finite"),
+        ("accept", "decided"),
+        ("reject", "unreadable"),
+        ("accept", "decided"),
+    ]
+    assert found[0][2].startswith("zero-byte: 1.png:")
+    assert found[2][2] == "not-acquired: part.png: can not be read (Input/output error)"
+    assert found[3][2] == "RuntimeError: the engine has lost its mind"
+    assert [row[3] for row in found[:5]] == [None] * 5
+    assert [row[4] for row in found] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert summary.reasons == {"decided": 2, "unreadable": 4, "engine": 1, "not-finite": 1}
+
+
+def test_a_picture_that_the_bundle_refuses_is_unreadable(store):
+    from lineside.errors import PictureError
+
+    def infer(pictures):
+        if pictures.shape[1] < 10:
+            raise PictureError("tiny", "the picture is 8×8 pixels; this bundle takes sides of at least 10")
+        return logits_of(pictures)
+
+    run(stub(infer), source(frame(1, picture=picture(RED, 8)), frame(2)), [], store)
+    assert rows(store, "reason, detail") == [
+        ("unreadable", "tiny: the picture is 8×8 pixels; this bundle takes sides of at least 10"),
+        ("decided", ""),
+    ]
+
+
+def test_a_hung_engine_rejects_at_the_deadline_and_the_line_goes_on(store):
+    release = threading.Event()
+
+    def infer(pictures):
+        if pictures[0, 0, 0, 0] == 7:
+            release.wait(20)
+        return logits_of(pictures)
+
+    gate = []
+
+    def actuate(part, verdict, reason):
+        gate.append((part.sequence, verdict, reason))
+        if part.sequence == 3:
+            release.set()  # only now does the engine come back: two parts had their verdict without it
+
+    # generous: a part that is answered takes well under a millisecond, and the machine may be busy
+    frames = [frame(1), frame(2, (7, 7, 7)), frame(3), *(frame(n) for n in range(4, 8))]
+    summary = run(stub(infer), source(*frames), [], store, deadline_ms=400, actuate=actuate)
+    assert gate[:3] == [(1, "accept", "decided"), (2, "reject", "deadline"), (3, "reject", "deadline")]
+    assert gate[-1] == (7, "accept", "decided")
+    assert summary.deadline_misses == summary.reasons["deadline"] >= 2
+    assert summary.ignored >= 1  # the answer about part 2 came when nobody waited any more
+    assert summary.parts == summary.stored == 7
+
+
+def test_a_late_answer_is_a_reject(store):
+    def infer(pictures):
+        time.sleep(0.05 if pictures[0, 0, 0, 0] == 7 else 0)
+        return logits_of(pictures)
+
+    frames = [frame(n, (7, 7, 7)) for n in range(1, 4)]
+    summary = run(stub(infer), Source("mem:", iter(frames), 3), [], store, deadline_ms=10)
+    assert summary.reasons == {"deadline": 3}
+
+
+def test_with_max_fps_parts_come_by_the_clock_and_none_is_skipped(store):
+    """An engine at half the rate: latency grows by the clock, nothing is left out, misses are counted."""
+
+    def infer(pictures):
+        time.sleep(0.02)
+        return logits_of(pictures)
+
+    frames = [frame(n) for n in range(1, 21)]
+    summary = run(stub(infer), source(*frames), [], store, max_fps=100, deadline_ms=60)
+    assert summary.parts == summary.stored == 20
+    assert summary.deadline_misses >= 3
+    assert summary.verdicts["accept"] + summary.deadline_misses == 20
+    assert [row[0] for row in rows(store, "sequence")] == list(range(1, 21))
+    assert summary.max_behind_ms is not None
+
+
+def test_a_full_store_stops_the_line_in_its_safe_state(tmp_path):
+    from sqlalchemy import event
+
+    engine = open_store(tmp_path / "line.db")
+    limit = {"pages": None}
+
+    @event.listens_for(engine, "begin")
+    def _(connection):
+        if limit["pages"]:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {limit['pages']}")
+
+    gate, told = [], []
+
+    def actuate(part, verdict, reason):
+        gate.append((part.sequence, verdict, reason))
+        limit["pages"] = 20 if part.sequence > 5 else None
+
+    frames = (frame(n) for n in itertools.count(1))
+    sink = Sink("list:", told.extend, lambda: None)
+    summary = run(stub(), Source("mem:", frames, None), [sink], engine, actuate=actuate)
+    engine.dispose()
+
+    assert "disk is full" in summary.fault
+    assert "--store FILE" in summary.fault
+    assert summary.lost > 0
+    assert summary.stored + summary.lost == summary.parts == len(gate)
+    stored = [row[0] for row in rows(engine, "sequence")]
+    assert stored == list(range(1, summary.stored + 1))  # what is stored is a whole beginning
+    assert [one.sequence for one in told] == stored  # nobody was told more
+
+
+def test_a_broken_sink_stops_the_line_and_results_are_in_the_store(store):
+    def tell(group):
+        if group[-1].sequence >= 3:
+            raise LineError("mqtt: the broker does not answer")
+
+    frames = (frame(n) for n in itertools.count(1))
+    summary = run(stub(), Source("mem:", frames, None), [Sink("x:", tell, lambda: None)], store)
+    assert summary.fault == "mqtt: the broker does not answer"
+    assert summary.stored >= 3
+    assert len(rows(store)) == summary.stored
+
+
+def test_a_lost_source_is_a_fault(store):
+    def frames():
+        yield frame(1)
+        raise LineError("camera: does not answer any more")
+
+    summary = run(stub(), Source("cam:", frames(), None), [], store)
+    assert summary.fault == "camera: does not answer any more"
+    assert (summary.parts, summary.stored) == (1, 1)
+
+
+def test_an_actuator_that_fails_is_a_fault_and_nothing_passes_after_it(store):
+    gate = []
+
+    def actuate(part, verdict, reason):
+        gate.append((part.sequence, verdict))
+        if part.sequence == 2:
+            raise OSError("the coil does not answer")
+
+    summary = run(stub(), source(*(frame(n) for n in range(1, 6))), [], store, max_fps=500, actuate=actuate)
+    assert summary.fault == "the actuator failed at part p2: OSError: the coil does not answer"
+    assert all(verdict == "reject" for sequence, verdict in gate if sequence > 2)
+
+
+def test_finish_lets_the_part_in_flight_come_to_its_end(store):
+    inbox = queue.SimpleQueue()
+
+    def infer(pictures):
+        if pictures[0, 0, 0, 0] == 201:
+            inbox.put(Finish())
+            time.sleep(0.05)
+        return logits_of(pictures)
+
+    frames = itertools.chain([frame(1), frame(2, (201, 30, 30))], (frame(n) for n in itertools.count(3)))
+    summary = run(stub(infer), Source("mem:", frames, None), [], store, inbox=inbox)
+    assert summary.interrupted
+    assert rows(store, "sequence, verdict, reason") == [(1, "accept", "decided"), (2, "accept", "decided")]
+
+
+def test_a_sorting_bundle_is_refused_with_the_remedy(store):
+    with pytest.raises(SettingsError, match=r"sorts only.*lineside train DATA -o tiny\.bundle --accept CLASS"):
+        run(stub(accept=()), source(frame(1)), [], store)
+
+
+def test_an_engine_that_does_not_start_is_refused(store):
+    def infer(pictures):
+        raise RuntimeError("no memory")
+
+    with pytest.raises(LineError, match=r"tiny\.bundle: the engine does not answer \(RuntimeError: no memory\)"):
+        run(stub(infer), source(frame(1)), [], store)
+
+
+@pytest.mark.parametrize("given", [{"max_fps": 0}, {"deadline_ms": float("nan")}, {"parts": -1}])
+def test_settings_out_of_range_are_refused(store, given):
+    with pytest.raises(SettingsError, match="expected a number above 0"):
+        run(stub(), source(frame(1)), [], store, **given)
+
+
+def test_no_frames_at_all(store):
+    summary = run(stub(), source(), [], store)
+    assert (summary.parts, summary.seconds, summary.parts_per_second) == (0, 0.0, None)
+    assert summary.escape.value is None
+
+
+def test_the_engine_is_warm_before_the_first_part(store):
+    calls = []
+
+    def infer(pictures):
+        calls.append(pictures.shape)
+        return logits_of(pictures)
+
+    run(stub(infer), source(frame(1, picture=picture(RED, 24)), frame(2, data=b"")), [], store)
+    assert calls == [(1, 24, 24, 3)] * 5  # four to warm up on the first part's size, one for it
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_20_000_parts(store):
+    """Objects of Python's own at part 5,000 and part 20,000, each when nothing is on its way: none is kept per part."""
+    at = {}
+
+    def frames():
+        pixels = picture(RED, 8)
+        for n in range(1, 20_001):
+            if n in (5_000, 20_000):
+                time.sleep(0.5)  # the recorder empties its queue
+                gc.collect()
+                at[n] = sys.getallocatedblocks()
+            yield Frame(str(n), n, "x", picture=pixels, truth="good")
+
+    answer = logits_of(picture(RED, 8)[None])
+    summary = run(stub(lambda pictures: answer), Source("mem:", frames(), 20_000), [], store)
+    assert summary.stored == 20_000
+    assert at[20_000] - at[5_000] < 15_000 / 5
