@@ -112,9 +112,9 @@ def write(
         accept=trained.accept,
         logits=trained.logits,
     )
-    answers = parity.answers(infer, [one.path for one in calibrate], progress)
+    (answers,) = parity.answers([infer], [one.path for one in calibrate], progress)
     row = parity.compare(truth, answers.logits, answers.ms, decide, engine="onnxruntime", precision="float32")
-    parity.refuse(row, str(path))
+    parity.refuse(row, trained.operating_point, str(path))
     served = Served("onnxruntime", "float32", "model.onnx", parity.latency(answers.ms, threads or engine.cores()))
     files = {
         "model.onnx": model,

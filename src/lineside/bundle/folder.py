@@ -234,19 +234,21 @@ def replace(
     files: Mapping[str, bytes | None],
     change: Callable[[Manifest], Manifest],
     sign: Callable[[bytes], bytes] | None = None,
+    target: str | Path | None = None,
 ) -> Manifest:
     """Add, replace or (None) remove files of the bundle at path and change its manifest, in one instant.
 
     change gets the manifest as it is now, not as it was when the caller began; it may raise to give up. A signature
     does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on.
+    target: where the changed bundle goes, if not to path; path is then left as it is.
     """
-    path = Path(os.path.realpath(path))
-    with _locked(path):
+    target = Path(os.path.realpath(target or path))
+    with _locked(target):
         old = open_bundle(path)
         merged = {name: old.read(name) for name in old.manifest.files if name not in files}
         merged |= {name: data for name, data in files.items() if data is not None}
         manifest = _with_hashes(change(old.manifest), merged)
-        _write(path, merged, manifest, sign(manifests.write(manifest)) if sign else None)
+        _write(target, merged, manifest, sign(manifests.write(manifest)) if sign else None)
         return manifest
 
 

@@ -3,10 +3,15 @@
 The reference is the trained net in torch float32: logits already divided by the temperature, the very numbers that the
 operating point was chosen on (calibrate.csv).
 
-float32 engine      must be the same program: no decision may change, no score may move by more than SCORE_TOLERANCE
-bfloat16, int8      another program, that may round differently: `refuse_lower` asks for a paired test on decisions
+float32          is the same program: no label and no verdict may change, no score may move by more than SCORE_TOLERANCE
+bfloat16, int8   round, so some answers may change, but
+                 - no bad part may be accepted that was not before, and the promise of the operating point must hold:
+                   no more bad parts at or above accept_at than the rank that it was chosen by;
+                 - the paired test (evidence/paired.py) must show that less than MARGIN of decisions is lost. A
+                   decision is right where a good part is accepted and a bad one is not; without accepted classes,
+                   where the label is right.
 
-`answers` runs an engine over picture files, decoding them as the line does.
+`answers` runs engines over picture files, decoding them as the line does.
 """
 
 import csv
@@ -25,10 +30,12 @@ from lineside.bundle.engine import Infer
 from lineside.bundle.manifest import EngineName, Latency, Precision
 from lineside.data import picture
 from lineside.errors import BundleError, ParityError, SettingsError
+from lineside.evidence.operating import OperatingPoint, rank
+from lineside.evidence.paired import Verdict, noninferior
 from lineside.progress import Progress, silent
 
-# Largest move of a score (probability) between two float32 engines. See docs/bundle-format.md for the measurement.
-SCORE_TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-4  # of a score (probability) between two float32 engines; measured in docs/bundle-format.md
+MARGIN, CONFIDENCE = 0.02, 0.95  # of the paired test: 2 % of decisions; 149 pictures without a loss show it
 WORST = 10  # pictures named in a row
 
 Decide = Callable[[np.ndarray], np.ndarray]  # logits (N, K) → verdicts (N,) of "accept", "hold", "reject"
@@ -73,10 +80,12 @@ class Row:
     score_p99: float | None
     label_flips: int
     verdict_flips: int
-    new_escapes: int  # bad parts that only this engine accepts
+    escapes: int  # bad parts that this engine accepts
+    new_escapes: int  # of them, those that the reference does not
     worst: tuple[Moved, ...]
     ms_median: float  # a ready picture to logits, batch 1
     ms_p95: float
+    paired: Verdict | None  # the paired test on decisions, where the precision is below float32
 
 
 @dataclass(frozen=True)
@@ -85,18 +94,23 @@ class Answers:
     ms: np.ndarray  # (n,) time of each picture in the engine, batch 1, decoding not included
 
 
-def answers(infer: Infer, files: Sequence[Path], progress: Progress = silent) -> Answers:
-    """Every file through infer, one at a time as on the line. The first picture goes twice: it warms the engine up."""
-    logits, ms = [], []
+def answers(engines: Sequence[Infer], files: Sequence[Path], progress: Progress = silent) -> list[Answers]:
+    """Every file through every engine, one at a time as on the line, the engines alternately; in the order of engines.
+
+    The first picture goes through twice: it warms an engine up.
+    """
+    logits: list[list[np.ndarray]] = [[] for _ in engines]
+    ms: list[list[float]] = [[] for _ in engines]
     for done, file in enumerate(files):
         pictures = picture.load(file)[None]
-        if not done:
-            infer(pictures)
-        begun = time.perf_counter()
-        logits.append(infer(pictures)[0])
-        ms.append(1e3 * (time.perf_counter() - begun))
+        for number, infer in enumerate(engines):
+            if not done:
+                infer(pictures)
+            begun = time.perf_counter()
+            logits[number].append(infer(pictures)[0])
+            ms[number].append(1e3 * (time.perf_counter() - begun))
         progress(done + 1, len(files), "")
-    return Answers(np.stack(logits).astype(np.float32), np.array(ms))
+    return [Answers(np.stack(one).astype(np.float32), np.array(took)) for one, took in zip(logits, ms, strict=True)]
 
 
 def scores(logits: np.ndarray) -> np.ndarray:
@@ -119,6 +133,13 @@ def compare(
         score_move = np.where(finite, np.abs(scores(logits) - scores(truth.logits)).max(1), np.inf)
     was, now = truth.logits.argmax(1), np.where(finite, logits.argmax(1), -1)
     was_verdict, verdict = decide(truth.logits), decide(logits)
+    escapes, had_escaped = (~truth.is_good & (v == "accept") for v in (verdict, was_verdict))
+    if truth.accept:
+        was_right, right = ((v == "accept") == truth.is_good for v in (was_verdict, verdict))
+    else:
+        is_label = np.array([truth.classes.index(label) for label in truth.labels])
+        was_right, right = was == is_label, now == is_label
+    lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
     flips = (was != now) | (was_verdict != verdict)
     order = np.lexsort((-score_move, ~flips))[:WORST]
     say = [*truth.classes, "no finite answer"]
@@ -142,26 +163,50 @@ def compare(
         score_p99=_finite(np.quantile(score_move, 0.99, method="higher")),
         label_flips=int((was != now).sum()),
         verdict_flips=int((was_verdict != verdict).sum()),
-        new_escapes=int((~truth.is_good & (was_verdict != "accept") & (verdict == "accept")).sum()),
+        escapes=int(escapes.sum()),
+        new_escapes=int((escapes & ~had_escaped).sum()),
         worst=worst,
         ms_median=float(np.median(ms)),
         ms_p95=float(np.quantile(ms, 0.95)),
+        paired=None if precision == "float32" else noninferior(lost, won, len(logits), MARGIN, CONFIDENCE),
     )
 
 
-def refuse(row: Row, where: str) -> None:
-    """ParityError with the table of what moved, unless a float32 engine gives the reference's answers."""
+def refuse(row: Row, point: OperatingPoint | None, where: str) -> None:
+    """ParityError with the table of what moved, unless the row meets the rule of its precision."""
+    if reasons := _same(row) if row.paired is None else _as_good(row, row.paired, point):
+        raise ParityError(
+            f"{where}: {row.engine} {row.precision} may not answer for the trained net: {'; '.join(reasons)}. "
+            f"The bundle is unchanged.\n{table([row])}"
+        )
+
+
+def _same(row: Row) -> list[str]:
     reasons = []
     if row.label_flips or row.verdict_flips:
         reasons.append(f"{row.label_flips} labels and {row.verdict_flips} verdicts of {row.n} changed")
     if row.score_max is None or row.score_max > SCORE_TOLERANCE:
         moved = "an answer is not finite" if row.score_max is None else f"a score moved by {row.score_max:.2g}"
         reasons.append(f"{moved} (allowed: {SCORE_TOLERANCE:g})")
-    if reasons:
-        raise ParityError(
-            f"{where}: {row.engine} {row.precision} does not give the answers of the trained net: "
-            f"{'; '.join(reasons)}. Nothing was written.\n{table([row])}"
-        )
+    return reasons
+
+
+def _as_good(row: Row, paired: Verdict, point: OperatingPoint | None) -> list[str]:
+    reasons = []
+    if row.score_max is None:
+        reasons.append("an answer is not finite")
+    if row.new_escapes:
+        reasons.append(f"{row.new_escapes} bad parts would escape that were not accepted before")
+    if point is not None:
+        allowed = max(rank(int(point.n_bad_effective), point.max_escape, point.confidence), 1) - 1
+        if row.escapes > allowed:
+            reasons.append(
+                f"the promise (escape ≤ {100 * point.max_escape:g} %) would no longer hold: {row.escapes} bad "
+                f"calibrate parts above the threshold, at most {allowed} allowed"
+            )
+    if not paired.shown:
+        reasons.append(f"{paired.sentence()}")
+    return reasons
 
 
 def _finite(value: float) -> float | None:

@@ -1,7 +1,7 @@
 """Who made this bundle: an Ed25519 signature (RFC 8032) over the bytes of manifest.json, which hold every other hash.
 
-signature.json: {"algorithm": "Ed25519", "key": the public key's 32 bytes in hex, "signature": 64 bytes in hex}. The key
-in it is a name, not a proof: whoever changes a bundle can sign it with a key of his own. Only `verify --key PUB` proves.
+signature.json: {"algorithm": "Ed25519", "key": the public key's 32 bytes in hex, "signature": 64 bytes in hex}. The
+key in it is a name, not a proof: who changes a bundle can sign it with another. Only `verify --key PUB` proves.
 
 Make a key pair once, keep key.pem secret, give key.pub.pem to whoever verifies:
 
@@ -76,7 +76,7 @@ def load_public(path: Path) -> "Ed25519PublicKey":
 
 def sign(manifest: bytes, key: "Ed25519PrivateKey") -> bytes:
     """signature.json over the bytes of manifest.json."""
-    text = {"algorithm": "Ed25519", "key": _hex(key.public_key()), "signature": key.sign(manifest).hex()}
+    text = {"algorithm": "Ed25519", "key": fingerprint(key.public_key()), "signature": key.sign(manifest).hex()}
     return (json.dumps(text, indent=1) + "\n").encode()
 
 
@@ -89,13 +89,13 @@ def check(manifest: bytes, signature: bytes | None, key: "Ed25519PublicKey | Non
         if key is None:
             return None
         raise BundleError(
-            f"{where}: is not signed, and a signature by {_hex(key)[:16]}… was asked for; "
+            f"{where}: is not signed, and a signature by {fingerprint(key)[:16]}… was asked for; "
             "sign it where it was made with: lineside export BUNDLE --sign KEY"
         )
     found = _parse(signature, f"{where}/signature.json")
-    if key is not None and found.key != _hex(key):
+    if key is not None and found.key != fingerprint(key):
         raise BundleError(
-            f"{where}: signature.json: was signed by the key {found.key[:16]}…, not by {_hex(key)[:16]}…; "
+            f"{where}: signature.json: was signed by the key {found.key[:16]}…, not by {fingerprint(key)[:16]}…; "
             "it comes from someone else, or --key names the wrong file"
         )
     from cryptography.exceptions import InvalidSignature
@@ -126,7 +126,8 @@ def _read(path: Path, remedy: str) -> bytes:
         raise SettingsError(f"{path}: the key can not be read ({error.strerror}); {remedy}") from None
 
 
-def _hex(key: "Ed25519PublicKey") -> str:
+def fingerprint(key: "Ed25519PublicKey") -> str:
+    """The key's 32 bytes in hex: its name."""
     return key.public_bytes_raw().hex()
 
 

@@ -97,8 +97,8 @@ def _engine(bundle: Bundle, served: Served, expected: Sequence[Sample], pictures
         moved = float(np.abs(scores(answer) - scores(truth)).max())
         if not moved <= tolerance or answer.argmax() != truth.argmax():
             raise BundleError(
-                f"{bundle.path}: {one.file} ({one.name}): {name} answers differently on this machine: a score is off by "
-                f"{moved:.2g} (allowed: {tolerance:g}); do not use it here: export for this engine on this machine"
+                f"{bundle.path}: {one.file} ({one.name}): {name} answers differently on this machine: a score is off "
+                f"by {moved:.2g} (allowed: {tolerance:g}); do not use it here: export for this engine on this machine"
             )
         most = max(most, moved)
     return f"{name}: {len(expected)} pictures answered as expected, scores within {most:.1g}"

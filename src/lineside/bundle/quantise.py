@@ -1,0 +1,134 @@
+"""int8: a QDQ copy of model.onnx whose convolutions and inner layers compute on 8-bit integers.
+
+onnxruntime   its own static quantiser: weights per channel, symmetric, int8; activations int8 by the smallest and
+              largest value that the calibrate pictures made
+openvino      NNCF on the same ONNX graph: what OpenVINO's kernels fuse best; ranges trimmed, biases corrected
+
+Both leave in float32: everything before the first convolution (the resize of Input, which must stay exact) and
+everything from the last Gemm on (K·C multiplications, whose rounding would go straight into the scores). Whether the
+result may be used is not decided here but by parity on the calibrate pictures.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+
+from lineside import __version__
+from lineside.bundle.engine import import_openvino
+from lineside.bundle.manifest import EngineName
+from lineside.data import picture
+from lineside.errors import BundleError, MissingExtra
+from lineside.progress import Progress, silent
+
+PICTURES = 300  # ranges settle long before; evenly through the calibrate pictures
+
+
+def int8(model: bytes, engine: EngineName, files: Sequence[Path], progress: Progress = silent) -> bytes:
+    """The int8 form of a float32 graph of export.py for this engine, its ranges from these picture files."""
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(PICTURES, len(files))).astype(int))]
+    graph = onnx.load_from_string(model)
+    made = QUANTISERS[engine](graph, chosen, float_nodes(graph), progress)
+    for one in (*made.graph.node, made.graph, made):
+        del one.metadata_props[:]
+    onnx.helper.set_model_props(made, {"lineside": __version__, "precision": "int8", "engine": engine})
+    onnx.checker.check_model(made)
+    return made.SerializeToString(deterministic=True)
+
+
+def float_nodes(model: onnx.ModelProto) -> list[str]:
+    """Nodes that stay float32, by name: all that the first convolution needs; the last Gemm and what follows."""
+    nodes = list(model.graph.node)
+    first = next((n for n in nodes if n.op_type == "Conv"), None)
+    last = next((n for n in reversed(nodes) if n.op_type in ("Gemm", "MatMul")), None)
+    if first is None or last is None:
+        raise BundleError(
+            "model.onnx: has no convolution or no linear layer at its end; int8 is for convolutional nets"
+        )
+    needed, before = {first.input[0]}, []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            before.append(node.name)
+    made, after = set(last.output), [last.name]
+    for node in nodes:
+        if made & set(node.input):
+            made |= set(node.output)
+            after.append(node.name)
+    return before + after
+
+
+def _onnxruntime(
+    graph: onnx.ModelProto, files: Sequence[Path], stay_float: list[str], progress: Progress
+) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Pictures(CalibrationDataReader):
+        def __init__(self):
+            self.rest = enumerate(files)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+            number, file = next(self.rest, (0, None))
+            if file is None:
+                return None
+            progress(number + 1, len(files), "")
+            return {"pictures": picture.load(file)[None]}
+
+    with TemporaryDirectory(prefix="lineside-") as place, _quiet():
+        quantize_static(
+            graph,
+            target := Path(place) / "int8.onnx",
+            Pictures(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=stay_float,
+        )
+        return onnx.load(target)
+
+
+def _openvino(
+    graph: onnx.ModelProto, files: Sequence[Path], stay_float: list[str], progress: Progress
+) -> onnx.ModelProto:
+    import_openvino()  # telemetry out of reach before nncf looks for it
+    with _quiet():
+        try:
+            import nncf
+        except ImportError:
+            raise MissingExtra("int8 for openvino", "nncf", "openvino") from None
+        nncf.set_log_level(logging.ERROR)
+        seen = {"n": 0}
+
+        def feed(file: Path) -> dict[str, np.ndarray]:
+            seen["n"] += 1
+            progress(min(seen["n"], len(files)), len(files), "")
+            return {"pictures": picture.load(file)[None]}
+
+        return nncf.quantize(
+            graph,
+            nncf.Dataset(files, feed),
+            subset_size=len(files),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=stay_float),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantisers' advice and bars; warnings of ours come from parity."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+QUANTISERS: dict[EngineName, Callable[..., onnx.ModelProto]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}

@@ -1,0 +1,77 @@
+"""`lineside export BUNDLE`: another engine or precision, a signature, an archive."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this verb."""
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle, folder or .zip")
+    parser.add_argument("--engine", choices=("onnxruntime", "openvino"), help="prove parity of this engine and add it")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        "--precision", choices=("float32", "bfloat16", "int8"), default="float32", help="of --engine"
+    )
+    precision.add_argument("--int8", dest="precision", action="store_const", const="int8", help="--precision int8")
+    parser.add_argument("--data", metavar="DATA", help="where the calibrate pictures are now, if they were moved")
+    parser.add_argument("--sign", metavar="KEY", type=Path, help="sign with this Ed25519 private key (PEM)")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="write there (a name in .zip: an archive)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; the exit code."""
+    import sys
+
+    from lineside.bundle import folder, parity, serve, signature
+    from lineside.errors import SettingsError
+    from lineside.progress import bar
+
+    if args.engine is None and args.precision != "float32":
+        raise SettingsError(
+            f"--precision {args.precision} is of an engine: add --engine onnxruntime or --engine openvino"
+        )
+    if not (args.engine or args.sign or args.output):
+        raise SettingsError("nothing to do: give --engine, --sign or -o")
+    key = signature.load_private(args.sign) if args.sign else None
+    sign = (lambda manifest: signature.sign(manifest, key)) if key else None
+    was_signed = folder.open_bundle(args.bundle).signature() is not None
+    if args.engine:
+        with bar(f"{args.engine} {args.precision}") as progress:
+            outcome = serve.serve(
+                args.bundle,
+                args.engine,
+                args.precision,
+                _verdicts,
+                data=args.data,
+                target=args.output,
+                sign=sign,
+                progress=progress,
+            )
+        print(parity.table([outcome.row]))
+        print(outcome.sentence)
+        if outcome.first and outcome.manifest.metrics:
+            print(f"the bundle's metrics were measured before: lineside evaluate {args.output or args.bundle} DATA")
+        if was_signed and not sign:
+            print("the bundle has changed and lost its signature: sign it again with --sign KEY", file=sys.stderr)
+    elif sign:
+        folder.replace(args.bundle, {}, lambda manifest: manifest, sign, args.output)
+    else:
+        folder.pack(args.bundle, args.output)
+    if key:
+        print(f"signed by {signature.fingerprint(key.public_key())}")
+    print(f"bundle: {args.output or args.bundle}")
+    return 0
+
+
+def _verdicts(manifest):
+    """logits (N, K) → verdicts (N,), by the bundle's operating point."""
+    import numpy as np
+
+    from lineside.tasks.classify.decode import decider
+
+    decide = decider(manifest.classes, manifest.accept, manifest.operating_point)
+
+    def decisions(logits: np.ndarray) -> np.ndarray:
+        return np.array([decide(row).verdict for row in logits])
+
+    return decisions

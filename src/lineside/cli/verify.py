@@ -1,0 +1,30 @@
+"""`lineside verify BUNDLE`: is it whole, unchanged, signed, and does it still give its answers. Exit 0, 1 or 4."""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this verb."""
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle, folder or .zip")
+    parser.add_argument("--key", metavar="PUB", type=Path, help="the Ed25519 public key (PEM) that must have signed it")
+    parser.add_argument("--json", action="store_true", help="the checks as JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Every check as a table; 0 if all passed, 1 if one did not. What is no bundle at all is a BundleError, exit 4."""
+    import json
+
+    from lineside.bundle import signature
+    from lineside.bundle.verify import verify
+    from lineside.settings import plain
+
+    checks = verify(args.bundle, signature.load_public(args.key) if args.key else None)
+    good = all(check.ok for check in checks)
+    if args.json:
+        print(json.dumps({"bundle": str(args.bundle), "good": good, "checks": plain(checks)}, indent=1))
+    else:
+        for check in checks:
+            print(f"{'ok' if check.ok else 'NO':<4}{check.name:<11}{check.found}")
+        print(f"{args.bundle}: {'good' if good else 'do not use it'}")
+    return 0 if good else 1
