@@ -24,7 +24,8 @@ PRAGMAS = ("synchronous = FULL", "foreign_keys = ON")
 
 def default_store(bundle: Path) -> Path:
     """Beside the bundle, never in it (a file more would break its hashes): nuts.bundle → nuts.bundle.db"""
-    return bundle.with_name(f"{bundle.resolve().name if bundle.name in ('', '..') else bundle.name}.db")
+    bundle = bundle.resolve() if bundle.name in ("", "..") else bundle
+    return bundle.with_name(f"{bundle.name}.db")
 
 
 def open_store(path: Path) -> Engine:

@@ -1,0 +1,259 @@
+"""The store: what goes in comes out, in UTC; foreign and broken files are refused; the recorder keeps its promises."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from lineside.errors import LineError
+from lineside.store import open as opening
+from lineside.store.open import default_store, open_store
+from lineside.store.recorder import Recorder
+from lineside.store.records import Inspection, Run
+from lineside.store.tables import INSPECTION, METADATA, RUN
+
+WHEN = datetime(2026, 11, 22, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
+
+
+def a_run(id="r" * 32) -> Run:
+    return Run(id, WHEN, "ab" * 32, "nuts.bundle", "nuts:", "0.1.0", {"deadline_ms": 20.0})
+
+
+def inspection(sequence: int, run_id="r" * 32) -> Inspection:
+    return Inspection(
+        f"{run_id[:8]}{sequence:024x}", run_id, sequence, str(sequence), "a\n'ä.png", "ab" * 32, "good", 0.9,
+        {"bad": 0.1, "good": 0.9}, 2.2, "accept", "decided", "", None, WHEN, WHEN, 0.1, 2.0, None, 2.5,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    engine = open_store(tmp_path / "line.db")
+    yield engine
+    engine.dispose()
+
+
+def record(engine, inspections, tell=lambda group: None, failed=lambda sentence: None, run=None, **given):
+    recorder = Recorder(engine, run or a_run(), tell=tell, failed=failed, **given)
+    for one in inspections:
+        recorder.put(lambda one=one: one)
+    recorder.close(WHEN, 30)
+    return recorder
+
+
+def test_what_goes_in_comes_out(store):
+    record(store, [inspection(1), inspection(2)])
+    with store.begin() as connection:
+        (run,) = connection.execute(select(RUN)).mappings()
+        first, second = connection.execute(select(INSPECTION).order_by(INSPECTION.c.sequence)).mappings()
+    assert dict(run) == asdict(a_run()) | {"ended": WHEN}
+    assert dict(first) == asdict(inspection(1))
+    assert second["decide_ms"] is None
+    assert (first["captured"].tzinfo, first["captured"]) == (UTC, WHEN)
+
+
+def test_records_are_the_tables():
+    assert [f.name for f in fields(Inspection)] == [c.name for c in INSPECTION.columns]
+    assert {f.name for f in fields(Run)} == {c.name for c in RUN.columns}
+
+
+def test_the_same_tables_in_postgresql():
+    text = " ".join(str(CreateTable(table).compile(dialect=postgresql.dialect())) for table in METADATA.sorted_tables)
+    assert "captured TIMESTAMP WITH TIME ZONE NOT NULL" in text
+    assert "scores JSON" in text
+
+
+def test_a_naive_time_is_refused(store):
+    from sqlalchemy.exc import StatementError
+
+    with pytest.raises(StatementError, match="has no time zone"), store.begin() as connection:
+        connection.execute(insert(RUN), asdict(a_run()) | {"started": datetime(2026, 1, 1)})
+
+
+def test_an_inspection_is_stored_once(store):
+    record(store, [inspection(1)])
+    found = []
+    again = record(store, [inspection(1)], failed=found.append, run=a_run("s" * 32))
+    assert again.lost == 1
+    assert "UNIQUE constraint failed" in again.error == found[0]
+
+
+def test_the_disk_has_it_before_anyone_is_told(store):
+    path = store.url.database
+    seen = []
+
+    def tell(group):
+        connection = sqlite3.connect(path)  # another connection sees only what is committed
+        seen.append(connection.execute("SELECT max(sequence) FROM inspection").fetchone()[0] - group[-1].sequence)
+        connection.close()
+
+    record(store, [inspection(n) for n in range(1, 200)], tell=tell)
+    assert seen
+    assert set(seen) == {0}
+
+
+def test_commits_are_forced_to_the_disk(store):
+    with store.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_room_is_given_back(store):
+    recorder = Recorder(store, a_run(), tell=lambda group: None, failed=lambda sentence: None, room=3)
+    assert [recorder.enter(0.01) for _ in range(4)] == [True, True, True, False]
+    for n in (1, 2, 3):
+        recorder.put(lambda n=n: inspection(n))
+    assert all(recorder.enter(10) for _ in range(3))
+    recorder.close(WHEN, 30)
+
+
+def test_after_a_failure_nothing_more_is_written_or_told(store):
+    told, failures = [], []
+
+    def tell(group):
+        told.extend(group)
+        raise LineError("mqtt: the broker does not answer")
+
+    recorder = Recorder(store, a_run(), tell=tell, failed=failures.append)
+    recorder.put(lambda: inspection(1))
+    for _ in range(500):
+        if failures:
+            break
+        threading.Event().wait(0.01)
+    recorder.put(lambda: inspection(2))
+    recorder.close(WHEN, 30)
+    assert failures == ["mqtt: the broker does not answer"]
+    assert [one.sequence for one in told] == [1]
+    assert (recorder.committed, recorder.lost) == (1, 1)
+    with store.begin() as connection:
+        assert connection.execute(select(RUN.c.ended)).scalar_one() is None  # this run did not come to its end
+
+
+def test_a_hung_sink_is_told_at_the_end(store):
+    release = threading.Event()
+    recorder = Recorder(store, a_run(), tell=lambda group: release.wait(20), failed=lambda sentence: None)
+    recorder.put(lambda: inspection(1))
+    with pytest.raises(LineError, match="has not taken the last results within 0 s; 1 are stored"):
+        recorder.close(WHEN, 0.3)
+    release.set()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"x", "file is not a database: this is no SQLite file; move it away"),
+        (b"not a database" * 100, "this is no SQLite file"),
+    ],
+)
+def test_a_file_that_is_no_store_is_left_alone(tmp_path, content, says):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(LineError, match=says):
+        open_store(path)
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(LineError, match="belongs to another program; name another file with --store FILE"):
+        open_store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_store_is_refused(store, tmp_path):
+    with sqlite3.connect(tmp_path / "line.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LineError, match="has version 99, this program knows 1; update it with"):
+        open_store(tmp_path / "line.db")
+
+
+def test_a_damaged_store_is_a_sentence(store, tmp_path):
+    record(store, [inspection(n) for n in range(1, 60)])
+    store.dispose()
+    path = tmp_path / "line.db"
+    data = path.read_bytes()
+    path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
+    with pytest.raises(LineError, match=r"line\.db: .*(damaged|name another)"):
+        record(open_store(path), [inspection(60)])
+
+
+def test_places_where_no_store_can_be(tmp_path):
+    with pytest.raises(LineError, match=r"the folder .*/no does not exist; make it, or name another file"):
+        open_store(tmp_path / "no" / "line.db")
+    with pytest.raises(LineError, match=r"unable to open database file: .* in a writable folder, with --store FILE"):
+        open_store(Path("/proc/line.db"))
+    with pytest.raises(LineError, match="unable to open database file"):
+        open_store(tmp_path)
+
+
+def test_a_store_that_may_not_be_written(tmp_path):
+    open_store(tmp_path / "line.db").dispose()
+    engine = open_store(tmp_path / "line.db")
+
+    from sqlalchemy import event
+
+    @event.listens_for(engine, "begin")
+    def _(connection):
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    with pytest.raises(LineError, match="attempt to write a readonly database: the store can not be written"):
+        Recorder(engine, a_run(), tell=lambda group: None, failed=lambda sentence: None)
+    engine.dispose()
+
+
+def test_the_store_lies_beside_its_bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_store(Path("a/nuts.bundle")) == Path("a/nuts.bundle.db")
+    assert default_store(Path("nuts.zip")) == Path("nuts.zip.db")
+    assert default_store(Path()) == tmp_path.parent / f"{tmp_path.name}.db"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.store.test_store import a_run, inspection, record
+from lineside.store.open import open_store
+run = sys.argv[2] * 32
+engine = open_store(Path(sys.argv[1]))
+done = record(engine, [inspection(n, run) for n in range(1, 301)], run=a_run(run))
+print(done.committed, done.lost, done.error)
+"""
+
+
+def test_two_processes_make_and_fill_one_store(tmp_path):
+    root = Path(__file__).parents[2]
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "line.db"), name], stdout=subprocess.PIPE, text=True, cwd=root
+        )
+        for name in "ab"
+    ]
+    assert [job.communicate(timeout=50)[0].strip() for job in jobs] == ["300 0", "300 0"]
+    connection = sqlite3.connect(tmp_path / "line.db")
+    found = connection.execute("SELECT run_id, count(*), max(sequence) FROM inspection GROUP BY run_id").fetchall()
+    connection.close()
+    assert found == [("a" * 32, 300, 300), ("b" * 32, 300, 300)]
+
+
+def test_a_store_held_by_another_program_is_a_sentence(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "BUSY_S", 0.2)
+    engine = open_store(tmp_path / "line.db")
+    holder = sqlite3.connect(tmp_path / "line.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LineError, match="database is locked: another program has held the store"):
+        Recorder(engine, a_run(), tell=lambda group: None, failed=lambda sentence: None)
+    holder.close()
+    engine.dispose()
