@@ -7,17 +7,19 @@ import sqlite3
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lineside.errors import LineError, SettingsError
 from lineside.line.control import Finish
+from lineside.line.decide import doubts
 from lineside.line.run import run
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, stub
 
 
 def source(*frames: Frame) -> Source:
@@ -273,6 +275,13 @@ def test_an_engine_that_does_not_start_is_refused(store):
 def test_settings_out_of_range_are_refused(store, given):
     with pytest.raises(SettingsError, match="expected a number above 0"):
         run(stub(), source(frame(1)), [], store, **given)
+
+
+def test_a_promise_that_was_not_shown_is_said():
+    assert doubts(stub()) == ()
+    unsure = stub(operating_point=replace(point(), shown=False, more_bad_needed=7))
+    assert "NOT shown" in doubts(unsure)[0]
+    assert "7 more bad parts" in doubts(unsure)[0]
 
 
 def test_no_frames_at_all(store):

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.errors import LineError
     from lineside.line import run as line
     from lineside.line.control import Finish, Inbox
+    from lineside.line.decide import doubts
     from lineside.line.sink.catalog import open_sink
     from lineside.line.source.catalog import open_source
     from lineside.line.summary import text
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             stack.callback(sink.close)
         store = open_store(args.store or default_store(Path(args.bundle)))
         stack.callback(store.dispose)
-        for note in source.notes:
+        for note in (*doubts(model), *source.notes):
             print(note, file=sys.stderr)
         with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
             summary = line.run(

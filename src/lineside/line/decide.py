@@ -67,6 +67,12 @@ def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answe
     return answer
 
 
+def doubts(model: Model) -> tuple[str, ...]:
+    """What the user should know of the bundle before it decides anything."""
+    point = model.manifest.operating_point
+    return () if point is None or point.shown else (f"{model.path}: {point.sentence()}",)
+
+
 def pixels(frame: Frame) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a frame; PictureError where there is none."""
     if frame.picture is not None:
@@ -77,7 +83,7 @@ def pixels(frame: Frame) -> np.ndarray:
 
 
 def warm_up(model: Model, first: Frame | None) -> None:
-    """Run the engine before the first part, on the first part's picture if that is usable. LineError if it can't run."""
+    """Run the engine before the first part, on the first part's picture if that is usable. LineError if it can't."""
     side = max(model.manifest.input.size_px, model.manifest.input.min_side_px)
     blank = np.zeros((side, side, 3), np.uint8)
     try:

@@ -1,0 +1,172 @@
+"""What the line costs beside its engine: frame in memory → verdict, and the share of the engine's own rate that is left.
+
+    python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
+
+Engine: EfficientNet-Lite0 as a bundle has it (one graph from raw pictures; random weights: they cost the same), ONNX
+Runtime, float32, all cores. In every round the bare engine and the whole line (station, SQLite store with
+synchronous = FULL, CSV sink) take the same pictures one after the other, so that both see the same load of the machine.
+
+overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds
+share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds
+commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
+
+On a machine that is shared, run it under `chrt -f 20`: the result says which scheduler it had.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+
+SIZES = {"192 x 192": (192, 192), "1 megapixel": (1000, 1000)}  # height, width
+CLASSES = ("defective", "good")
+
+
+def export(path: Path, height: int, width: int) -> None:
+    """In a process of its own: the line's must not have torch in it."""
+    from lineside.bundle.export import to_onnx
+    from lineside.nets.catalog import NETS
+    from lineside.nets.input import Input, prescale_for
+
+    net = NETS["efficientnet_lite0"]
+    side = net.size_px
+    entry = Input(side, net.mean, net.std, prescale_for(height, width, side))
+    path.write_bytes(to_onnx(net.build(len(CLASSES)).eval(), entry, 1.0))
+
+
+def model(graph: bytes):
+    from lineside.bundle.engine import open_model
+    from lineside.bundle.manifest import Data, Input, Manifest, Served
+    from lineside.bundle.model import Model
+    from lineside.evidence.operating import choose
+
+    served = Served("onnxruntime", "float32", "model.onnx")
+    margins = np.linspace(-3, 3, 400)
+    manifest = Manifest(
+        format=1,
+        task="classify",
+        created="2026-11-22T00:00:00Z",
+        classes=CLASSES,
+        accept=("good",),
+        input=Input(224, (0.5,) * 3, (0.5,) * 3, 1, 8, (8, 4000), (8, 4000)),
+        net="efficientnet_lite0",
+        temperature=1.0,
+        served=(served,),
+        data=Data(source="", root="", counts={}, sha256="0" * 64),
+        files={"model.onnx": "0" * 64},
+        operating_point=choose(margins, margins > 0, max_escape=0.05),
+    )
+    return Model(Path("lite0.bundle"), manifest, "0" * 64, served, open_model("onnxruntime", graph, "float32"))
+
+
+def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
+    from lineside.line.run import run
+    from lineside.line.sink.catalog import open_sink
+    from lineside.line.sink.sink import Sink
+    from lineside.line.source.frame import Frame, Source
+    from lineside.store.open import open_store
+
+    graph = folder / f"{size[0]}.onnx"
+    worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph, *size))
+    worker.start()
+    worker.join()
+    engine = model(graph.read_bytes())
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for _ in range(8)]
+    told: list = []
+    sinks = [open_sink(f"csv:{folder}/{size[0]}.csv"), Sink("list:", told.extend, lambda: None)]
+    store = open_store(folder / f"{size[0]}.db")
+    shares, bare_ms = [], []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        for n in range(parts):
+            engine.infer(pictures[n % 8][None])
+        bare = parts / (time.perf_counter() - begun)
+        frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
+        summary = run(engine, Source("memory:", frames, parts), sinks, store)
+        assert summary.stored == summary.parts == parts
+        assert summary.parts_per_second is not None
+        shares.append(summary.parts_per_second / bare)
+        bare_ms.append(1000 / bare)
+    store.dispose()
+    over = np.array([one.total_ms - one.infer_ms for one in told])
+    return {
+        "picture": list(size),
+        "parts": len(over),
+        "rounds": rounds,
+        "bare_engine_ms_median": round(float(np.median(bare_ms)), 3),
+        "overhead_ms": {
+            "p50": round(float(np.quantile(over, 0.5)), 3),
+            "p99": round(float(np.quantile(over, 0.99)), 3),
+        },
+        "share_of_engine_rate": {
+            "median": round(float(np.median(shares)), 3),
+            "least": round(min(shares), 3),
+            "greatest": round(max(shares), 3),
+        },
+    }
+
+
+def commits(folder: Path) -> dict:
+    """Milliseconds per commit of the store, by synchronous level and rows per commit."""
+    from dataclasses import asdict
+
+    from sqlalchemy import insert
+
+    from lineside.store import open as opening
+    from lineside.store.records import Inspection, Run
+    from lineside.store.tables import INSPECTION, RUN
+
+    now = datetime.now(UTC)
+    one = Inspection(
+        "", "r", 0, "1", "good/000001.png", "0" * 64, "good", 0.99, {"defective": 0.01, "good": 0.99}, 4.6, "accept",
+        "decided", "", "good", now, now, 0.5, 5.0, 0.01, 5.9,
+    )  # fmt: skip
+    found = {}
+    for level in ("FULL", "NORMAL"):
+        opening.PRAGMAS, before = (f"synchronous = {level}",), opening.PRAGMAS
+        engine = opening.open_store(folder / f"{level}.db")
+        with engine.begin() as connection:
+            connection.execute(insert(RUN), asdict(Run("r", now, "", "", "", "", {})))
+        sequence = 0
+        for size in (1, 20):
+            times = []
+            for _ in range(60):
+                rows = []
+                for _ in range(size):
+                    sequence += 1
+                    rows.append(asdict(replace(one, id=f"{sequence:032}", sequence=sequence)))
+                begun = time.perf_counter()
+                with engine.begin() as connection:
+                    connection.execute(insert(INSPECTION), rows)
+                times.append(1000 * (time.perf_counter() - begun))
+            found[f"{level}, {size} rows"] = round(float(np.median(times)), 3)
+        engine.dispose()
+        opening.PRAGMAS = before
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--parts", type=int, default=120, help="per round")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        rows = {name: measure(size, args.rounds, args.parts, Path(folder)) for name, size in SIZES.items()}
+        rows["commit_ms"] = commits(Path(folder))
+    rows["scheduler"] = {0: "other", 1: "fifo", 2: "round robin"}.get(os.sched_getscheduler(0), "?")
+    packages = ("numpy", "onnxruntime", "sqlalchemy")
+    path = record.write("line_overhead", (__doc__ or "").splitlines()[0], rows, packages)
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()

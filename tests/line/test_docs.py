@@ -1,0 +1,43 @@
+"""docs/run.md says what the code has: flags, schemes, reasons, fields."""
+
+import argparse
+import re
+from pathlib import Path
+
+from lineside.cli import run as verb
+from lineside.line.decide import WARM_UPS
+from lineside.line.sink.catalog import SINKS
+from lineside.line.sink.sink import COLUMNS
+from lineside.line.source.catalog import SOURCES
+from lineside.line.station import REASONS
+from lineside.store.recorder import GATHER_S, ROOM
+
+PAGE = (Path(__file__).parents[2] / "docs" / "run.md").read_text(encoding="utf-8")
+
+
+def test_every_flag_is_there_and_no_other():
+    parser = argparse.ArgumentParser()
+    verb.arguments(parser)
+    flags = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    assert set(re.findall(r"^\| `(--[a-z-]+)", PAGE, re.MULTILINE)) == flags
+
+
+def test_every_reason_is_there_and_no_other():
+    table = PAGE[PAGE.index("| reason | why |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE) == [
+        "decided", "deadline", "unreadable", "not-finite", "engine", "fault", "stopped",
+    ]  # fmt: skip
+    assert set(REASONS) == set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE))
+
+
+def test_every_scheme_and_field_is_there():
+    for scheme in (*SOURCES, *SINKS):
+        assert f"**`{scheme}:" in PAGE
+    fields = PAGE[PAGE.index("Both have the same fields") :].split("\n\n")[0]
+    assert tuple(re.findall(r"`([a-z_0-9]+)`", fields)) == COLUMNS
+
+
+def test_the_numbers_are_those_of_the_code():
+    assert f"at most about {round(GATHER_S * 1000)} ms after their verdicts" in PAGE
+    assert f"at most {ROOM} may be on their way" in PAGE
+    assert (WARM_UPS, "runs four times before the first part" in PAGE) == (3, True)
