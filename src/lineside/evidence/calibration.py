@@ -112,7 +112,9 @@ def ece(
     """Expected calibration error with bins of equal mass; score (N,), hit (N,).
 
     Resampling adds the upward bias a second time. So the upper end is the plain percentile (too high rather than too
-    low) and the lower end is reflected, 2 x value - upper quantile, which takes the bias away.
+    low) and the lower end is reflected, 2 x value - upper quantile, which takes the bias away. The lower end is 0 where
+    a perfectly calibrated model would get such an ECE by chance (consistency resampling, Bröcker & Smith 2007, Weather
+    and Forecasting 22:651).
     """
     score, hit = np.asarray(score, np.float64), np.asarray(hit, np.float64)
     if len(score) == 0:
@@ -124,12 +126,25 @@ def ece(
         return np.abs(counts @ gap).sum(axis=1) / counts.sum(axis=1)
 
     gap = member * (score - hit)[:, None]
-    around = bootstrap(statistic, (gap,), rng=rng, repeats=repeats, confidence=confidence, groups=groups)
+    around = bootstrap(
+        statistic, (gap,), rng=rng, repeats=repeats, confidence=confidence, groups=groups, how="percentile"
+    )
     value = float(np.abs(gap.sum(axis=0)).sum() / len(score))
     low = max(0.0, min(value, 2 * value - around.high))
+    if value <= _by_chance(score, member, repeats, (1 + confidence) / 2, rng):
+        low = 0.0
     return Estimate(
         value, low, around.high, len(score), confidence, f"{len(edges) - 1} bins of equal mass, {around.method}"
     )
+
+
+def _by_chance(score: np.ndarray, member: np.ndarray, repeats: int, level: float, rng: np.random.Generator) -> float:
+    """The quantile of the ECE that true scores have at this n; member (N, bins)."""
+    step, found = max(1, 4_000_000 // len(score)), []
+    for at in range(0, repeats, step):
+        hits = rng.random((min(step, repeats - at), len(score))) < score
+        found.append(np.abs((score - hits) @ member).sum(axis=1) / len(score))
+    return float(np.quantile(np.concatenate(found), level))
 
 
 def _edges(score: np.ndarray, bins: int, equal: str) -> np.ndarray:

@@ -59,7 +59,7 @@ def margins(good: np.ndarray, bad: np.ndarray, accept_at: float, reject_below: f
     """good, bad: margins (N,) of good and bad parts; good parts are drawn upward, bad ones downward."""
     good, bad = good[np.isfinite(good)], bad[np.isfinite(bad)]
     everyone = np.concatenate([good, bad, [accept_at, reject_below]])
-    edges = np.linspace(everyone.min() - 1, everyone.max() + 1, 73)
+    edges = _edges(everyone.min() - 1, everyone.max() + 1, accept_at, reject_below)
     up, down = np.histogram(good, edges)[0], np.histogram(bad, edges)[0]
     tallest = max(int(up.max()), int(down.max()), 1)
     axes = _axes((edges[0], edges[-1]), (-np.sqrt(tallest), np.sqrt(tallest)))
@@ -145,6 +145,18 @@ def reliability(after: Sequence[Bin], before: Sequence[Bin], title: str) -> str:
     return axes.svg(title)
 
 
+def _edges(low: float, high: float, accept_at: float, reject_below: float) -> np.ndarray:
+    """About 72 bins with both thresholds on an edge, so that no bar stands in two zones."""
+    step = (high - low) / 72
+    below, above = np.arange(accept_at, low - step, -step)[::-1], np.arange(accept_at, high + step, step)[1:]
+    edges = np.concatenate([below, above])
+    near = int(np.argmin(np.abs(edges - reject_below)))
+    if near == len(below) - 1:  # the edge at accept_at stays where it is
+        return np.union1d(edges, [reject_below])
+    edges[near] = reject_below
+    return edges
+
+
 def _axes(x_range: tuple[float, float], y_range: tuple[float, float]) -> Axes:
     (x0, x1), (y0, y1) = x_range, y_range
     return Axes(
@@ -167,7 +179,7 @@ def _frame(axes: Axes, x_ticks: Sequence[float], x_name: str, form: str) -> None
 
 def _zone_names(axes: Axes, left: float, reject_below: float, accept_at: float, right: float) -> None:
     for name, a, b in (("reject", left, reject_below), ("hold", reject_below, accept_at), ("accept", accept_at, right)):
-        if axes.x(b) - axes.x(a) > 34:
+        if axes.x(b) - axes.x(a) > 26:  # px that "hold" takes
             axes.text((axes.x(a) + axes.x(b)) / 2, TOP - 10, name)
 
 

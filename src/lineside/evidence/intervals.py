@@ -2,7 +2,7 @@
 
 Proportions   Clopper & Pearson 1934, Biometrika 26:404 (exact: never less than the stated confidence)
               Wilson 1927, JASA 22:209 (closer to the stated confidence on average, may fall short of it)
-Mean of proportions  Zou & Donner 2008, Statistics in Medicine 27:1693 (MOVER), from Wilson's limits
+Mean of proportions  Zou & Donner 2008, Statistics in Medicine 27:1693 (MOVER), from exact limits
 Everything else      bootstrap, bias-corrected and accelerated: Efron 1987, JASA 82:171
 
 Intervals are two-sided and central at `confidence`, unless a name says "upper". With n = 0 nothing was measured: value
@@ -13,6 +13,7 @@ that thousands of resamples are a few matrix products; groups (lots) are drawn w
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -97,18 +98,18 @@ def parts_to_show(max_rate: float, confidence: float = 0.95) -> int:
 def mean_of_rates(hits: Sequence[int], totals: Sequence[int], confidence: float = 0.95) -> Estimate:
     """The plain mean of several rates (macro recall): one per class that has pictures, all weighing the same.
 
-    An interval from Wilson's limits of each (MOVER): unlike a bootstrap it does not shrink to nothing where all is
-    right.
+    An interval from the exact limits of each (MOVER; with Wilson's it covered 91.5 % where rates are near 1, not 95).
+    Unlike a bootstrap it does not shrink to nothing where all is right.
     """
-    rates = [wilson(int(k), int(n), confidence) for k, n in zip(hits, totals, strict=True) if n > 0]
+    rates = [clopper_pearson(int(k), int(n), confidence) for k, n in zip(hits, totals, strict=True) if n > 0]
     if not rates:
-        return nothing("MOVER on Wilson", confidence)
+        return nothing("MOVER on Clopper-Pearson", confidence)
     values = [r.value or 0.0 for r in rates]
     mean, count = math.fsum(values) / len(rates), len(rates)
     down = math.sqrt(math.fsum((v - r.low) ** 2 for v, r in zip(values, rates, strict=True))) / count
     up = math.sqrt(math.fsum((r.high - v) ** 2 for v, r in zip(values, rates, strict=True))) / count
     total = sum(r.n for r in rates)
-    return Estimate(mean, max(0.0, mean - down), min(1.0, mean + up), total, confidence, "MOVER on Wilson")
+    return Estimate(mean, max(0.0, mean - down), min(1.0, mean + up), total, confidence, "MOVER on Clopper-Pearson")
 
 
 # statistic(counts, *arrays) -> (R,): counts is (R, n), how often each of the n rows is in each of the R resamples
@@ -124,8 +125,9 @@ def bootstrap(
     confidence: float = 0.95,
     groups: np.ndarray | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    how: Literal["BCa", "percentile"] = "BCa",
 ) -> Estimate:
-    """statistic with its BCa interval; groups (n,), any labels: rows of one group are drawn together or not at all.
+    """statistic with its bootstrap interval; groups (n,), any labels: rows of one group are drawn together or not.
 
     bounds are the least and greatest value that the statistic can have. Where no resample differs (all right, nothing
     wrong) a bootstrap has seen no spread; the interval then is the rule of three's, on the number of groups or rows.
@@ -160,7 +162,7 @@ def bootstrap(
         reach = (bounds[1] - bounds[0]) * (1 - tail ** (1 / units))
         low, high, method = value - reach, value + reach, f"bootstrap saw no spread; rule of three on {units}"
     else:
-        levels = _bca_levels(value, draws, run(leave_one_out, units), tail)
+        levels = _bca_levels(value, draws, run(leave_one_out, units), tail) if how == "BCa" else None
         method = f"percentile bootstrap, {word}" if levels is None else f"BCa bootstrap, {word}"
         low, high = (float(q) for q in np.quantile(draws, levels or (tail, 1 - tail)))
     return Estimate(value, max(bounds[0], min(low, value)), min(bounds[1], max(high, value)), n, confidence, method)

@@ -89,12 +89,12 @@ def choose(
     good_effective = _effective(margins, is_good, lots)
 
     accepted_bad = rank(int(bad_effective), max_escape, confidence)  # k of the docstring; 0 where nothing can be shown
-    accept_at = LEAST_ACCEPT_AT
+    accept_at = -np.inf
     if len(bad):
         # an unusable bad part is never accepted: it stands below all others and takes no rank from above
         accept_at = _above(np.sort(bad)[-min(max(accepted_bad, 1), len(bad))], everyone)
-        if accept_at < LEAST_ACCEPT_AT:
-            accept_at = _above(LEAST_ACCEPT_AT, everyone)
+    if accept_at < LEAST_ACCEPT_AT:
+        accept_at = _above(LEAST_ACCEPT_AT, everyone)
 
     rejected_good = rank(int(good_effective), max_overkill, confidence)
     unusable_good = n_good - len(good)  # rejected whatever the threshold is: they use up the lowest ranks

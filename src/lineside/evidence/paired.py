@@ -12,6 +12,7 @@ noninferior   The candidate may lose at most `margin` of accuracy. H0: it loses 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from lineside.evidence.intervals import parts_to_show
 
 EXACT_TO = 20_000  # pictures; beyond this the normal distribution of the score is used, and the method says so
 NUISANCE_POINTS = 64
+MOST_PICTURES = 10_000_000  # nobody takes more to compare two engines
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,6 @@ def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95)
     if n == 0:
         needed = parts_to_show(margin, confidence)
         return Verdict(False, 0.0, 1.0, 0, 0, 0, margin, confidence, 1.0, needed, "no pictures")
-    p_value = _p_value if n <= EXACT_TO else _p_value_normal
     p = p_value(b, c, n, margin)
     shown = p <= 1 - confidence
     upper = _bound(lambda loss: p_value(b, c, n, loss), max(0.0, (b - c) / n), margin, shown, 1 - confidence)
@@ -102,40 +103,43 @@ def _c_rate(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
     return (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
 
 
-def _p_value_normal(b: int, c: int, n: int, loss: float) -> float:
+def p_value(b: int, c: int, n: int, loss: float) -> float:
+    """The chance of a score as low as the one seen, or lower, for a candidate that really loses `loss` (n > 0)."""
     from scipy.special import ndtr
 
+    if n <= EXACT_TO:
+        return _exact(b, c, n, loss)
     return float(ndtr(score(np.array(b), np.array(c), n, loss)))
 
 
-def _p_value(b: int, c: int, n: int, loss: float) -> float:
+def _exact(b: int, c: int, n: int, loss: float) -> float:
     """The largest probability, over the rate of c, of a score as low as the one seen where the true loss is `loss`.
 
     Given m = b + c the score grows with b, so its low region is b <= limit(m), and its probability is a sum over m of
     binomials: the cost is n, not n^2.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import bdtr, gammaln, xlogy
 
     seen = float(score(np.array(b), np.array(c), n, loss)) + 1e-9
     differ = np.arange(n + 1)
     limit = _limit(differ, n, loss, seen)
 
-    def probability(rates: np.ndarray) -> np.ndarray:  # rates of c (R,) -> (R,)
-        from scipy.special import bdtr
-        from scipy.stats import binom
+    ways = gammaln(n + 1) - gammaln(differ + 1) - gammaln(n - differ + 1)
 
-        any_rate = 2 * rates[:, None] + loss
-        weight = binom.pmf(differ, n, np.minimum(any_rate, 1.0))
-        inside = np.where(limit < 0, 0.0, bdtr(np.maximum(limit, 0), differ, (rates[:, None] + loss) / any_rate))
-        return (weight * inside).sum(axis=1)
+    def probability(rate: float) -> float:
+        any_rate = min(2 * rate + loss, 1.0)
+        weight = np.exp(ways + xlogy(differ, any_rate) + xlogy(n - differ, 1 - any_rate))
+        some = (weight > 1e-16) & (limit >= 0)  # the rest adds less than 1e-11 for the largest n
+        return float((weight[some] * bdtr(limit[some], differ[some], min(1.0, (rate + loss) / any_rate))).sum())
 
     top = (1 - loss) / 2
     grid = top * np.linspace(0, 1, NUISANCE_POINTS) ** 3  # dense near 0, where two good models live
-    found = probability(grid)
+    found = [probability(rate) for rate in grid.tolist()]
     best = int(np.argmax(found))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    finer = minimize_scalar(lambda r: -float(probability(np.array([r]))[0]), bounds=around, method="bounded")
-    return min(1.0, max(float(found[best]), -float(finer.fun)))
+    finer = minimize_scalar(lambda rate: -probability(rate), bounds=around, method="bounded", options={"maxiter": 20})
+    return min(1.0, max(found[best], -float(finer.fun)))
 
 
 def _limit(differ: np.ndarray, n: int, loss: float, seen: float) -> np.ndarray:
@@ -148,12 +152,12 @@ def _limit(differ: np.ndarray, n: int, loss: float, seen: float) -> np.ndarray:
     return low
 
 
-def _bound(p_value, loss: float, margin: float, shown: bool, level: float) -> float:
+def _bound(chance: Callable[[float], float], loss: float, margin: float, shown: bool, level: float) -> float:
     """The smallest loss that is ruled out, on the side of the margin that the verdict says."""
     low, high = (loss, margin) if shown else (max(loss, margin), 1.0)
     for _ in range(14):
         middle = (low + high) / 2 if high - low < 0.1 or low == 0 else math.sqrt(low * high)
-        low, high = (low, middle) if p_value(middle) <= level else (middle, high)
+        low, high = (low, middle) if chance(middle) <= level else (middle, high)
         if high - low < 1e-4:
             break
     return high
@@ -162,9 +166,11 @@ def _bound(p_value, loss: float, margin: float, shown: bool, level: float) -> fl
 def _needed(b_rate: float, c_rate: float, n: int, margin: float, confidence: float) -> int | None:
     from scipy.special import ndtri
 
-    if b_rate - c_rate >= margin:
+    if b_rate - c_rate > margin - 1 / MOST_PICTURES:
         return None
     wanted, size = -float(ndtri(confidence)), max(n + 1, parts_to_show(margin, confidence))
     while float(score(np.array(b_rate * size), np.array(c_rate * size), size, margin)) > wanted:
         size = math.ceil(size * 1.02)
+        if size > MOST_PICTURES:
+            return None
     return size

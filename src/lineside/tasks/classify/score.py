@@ -2,7 +2,7 @@
 
 Rates (top-1, recall, precision, escape, overkill, hold)  exact (Clopper-Pearson); where pictures come in groups (lots)
     the interval is widened, if need be, to that of a bootstrap that draws whole groups
-Macro recall (balanced accuracy)                           MOVER on Wilson's limits, widened in the same way
+Macro recall (balanced accuracy)                           MOVER on exact limits, widened in the same way
 ECE, NLL, Brier score                                      bootstrap, by group where there are groups
 
 Logits are those of the bundle: the graph has divided them by the temperature. A picture whose logits are not finite has

@@ -1,0 +1,127 @@
+"""May the faster engine replace the slower: the test must not say yes too often, and must know when it can't tell."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.stats import binomtest, multinomial
+
+from lineside.evidence.paired import mcnemar, noninferior, p_value, score
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_binomial_test(b, c):
+    expected = binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(expected)
+    assert mcnemar(b, c) == mcnemar(c, b)
+
+
+def test_mcnemar_refuses_negative_counts():
+    with pytest.raises(ValueError, match="can not be negative"):
+        mcnemar(-1, 2)
+
+
+def test_score_gives_tangos_published_interval():
+    """Airway hyper-responsiveness, b = 7, c = 1, n = 21: McNemar 0.070, Tango -0.517 to -0.026 for c - b.
+
+    Fagerland, Lydersen & Laake 2014, Statistics in Medicine 33:2850, tables III and VI.
+    """
+    z = 1.959963985
+    high = brentq(lambda loss: float(score(np.array(7), np.array(1), 21, loss)) + z, 0.286, 0.9)
+    low = brentq(lambda loss: float(score(np.array(7), np.array(1), 21, loss)) - z, 1e-6, 0.2857)
+    assert (round(low, 3), round(high, 3)) == (0.026, 0.517)
+    assert round(mcnemar(7, 1), 3) == 0.070
+
+
+def test_without_a_difference_it_is_the_rule_of_three():
+    assert not noninferior(0, 0, 298, 0.01).shown
+    verdict = noninferior(0, 0, 299, 0.01)
+    assert verdict.shown
+    assert verdict.p_value == pytest.approx(0.99**299)
+    assert noninferior(0, 0, 100, 0.01).pictures_needed == 299
+
+
+def brute_p(b: int, c: int, n: int, loss: float, rate: float) -> float:
+    """The probability of a score as low as seen, by adding up every outcome."""
+    seen = float(score(np.array(b), np.array(c), n, loss)) + 1e-9
+    total = 0.0
+    for i in range(n + 1):
+        for j in range(n + 1 - i):
+            if float(score(np.array(i), np.array(j), n, loss)) <= seen:
+                total += multinomial.pmf([i, j, n - i - j], n, [rate + loss, rate, 1 - loss - 2 * rate])
+    return total
+
+
+@pytest.mark.parametrize(("b", "c", "n", "margin"), [(1, 2, 18, 0.15), (0, 3, 15, 0.1), (4, 2, 20, 0.3)])
+def test_the_p_value_is_the_largest_over_the_unknown_rate(b, c, n, margin):
+    p = p_value(b, c, n, margin)
+    brute = max(brute_p(b, c, n, margin, rate) for rate in np.linspace(1e-9, (1 - margin) / 2, 15))
+    assert p >= brute - 1e-9
+    assert p <= brute + 0.01
+
+
+@pytest.mark.parametrize(("n", "margin"), [(40, 0.1), (150, 0.03), (400, 0.01)])
+def test_a_worse_candidate_is_let_through_at_most_as_often_as_said(n, margin):
+    """Exact, not simulated: a candidate that loses just the margin, at several rates of c, over all likely outcomes."""
+    b, c = (grid.reshape(-1) for grid in np.meshgrid(np.arange(31), np.arange(31)))
+    b, c = b[b + c <= n], c[b + c <= n]
+    for rate in (0.0, 0.005, 0.02):
+        chances = np.array([rate + margin, rate, 1 - 2 * rate - margin])
+        weight = multinomial.pmf(np.stack([b, c, n - b - c], axis=1), n, chances)
+        likely = np.flatnonzero(weight > 1e-4)  # what is left out weighs less than a hundredth
+        assert weight[likely].sum() > 0.99
+        yes = [p_value(int(b[i]), int(c[i]), n, margin) <= 0.05 for i in likely]
+        assert weight[likely][yes].sum() <= 0.05
+
+
+def test_a_candidate_that_is_as_good_is_usually_shown():
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(600, [0.004, 0.004, 0.992], size=60)
+    assert np.mean([p_value(int(b), int(c), 600, 0.02) <= 0.05 for b, c, _ in draws]) > 0.8
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(20, 300), st.floats(0.005, 0.3))
+def test_the_verdict_and_its_bound_say_the_same(b, c, n, margin):
+    verdict = noninferior(b, c, n, margin)
+    assert verdict.shown == (verdict.p_value <= 1 - 0.95)
+    assert verdict.loss <= verdict.upper
+    assert verdict.upper <= margin if verdict.shown else verdict.upper >= margin
+    if verdict.shown or (b - c) / n >= margin:
+        assert verdict.pictures_needed is None
+    if verdict.pictures_needed is not None:
+        assert verdict.pictures_needed > n
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 5), st.integers(0, 5), st.integers(30, 200))
+def test_one_more_loss_never_helps(b, c, n):
+    assert p_value(b + 1, c, n, 0.05) >= p_value(b, c, n, 0.05) - 1e-9
+
+
+def test_sentences_name_the_numbers():
+    said = noninferior(3, 1, 200, 0.01).sentence()
+    assert said.startswith("not shown to be as good: 3 of 200 pictures lost, 1 won; loss at most ")
+    assert "no number of pictures would show it at these rates" in said
+    assert "about 299 pictures would show it" in noninferior(0, 0, 50, 0.01).sentence()
+    assert noninferior(0, 0, 500, 0.01).sentence().startswith("not inferior: 0 of 500 pictures lost, 0 won")
+
+
+def test_no_pictures_show_nothing():
+    verdict = noninferior(0, 0, 0, 0.01)
+    assert not verdict.shown
+    assert verdict.upper == 1.0
+    assert verdict.pictures_needed == 299
+
+
+def test_many_pictures_use_the_normal_score_and_say_so():
+    verdict = noninferior(20, 15, 50_000, 0.005)
+    assert verdict.shown
+    assert verdict.method == "Tango's score, normal"
+
+
+@pytest.mark.parametrize(("b", "c", "n", "margin"), [(5, 6, 10, 0.1), (-1, 0, 10, 0.1), (1, 1, 10, 0.0)])
+def test_impossible_counts_are_refused(b, c, n, margin):
+    with pytest.raises(ValueError, match=r"expected counts with b \+ c <= n"):
+        noninferior(b, c, n, margin)
