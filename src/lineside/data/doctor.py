@@ -5,14 +5,14 @@ the file; "nearly the same" is near.py. Time and memory grow linearly: ~1.5 KB a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from lineside.data.facts import THUMB_PX, Refusal, examine_all
-from lineside.data.finding import CODES, Finding, found, some
+from lineside.data.finding import CODES, SEVERITIES, Finding, found, many, some
 from lineside.data.near import near_pairs
 from lineside.data.read import PARTS, Dataset, Picture
 from lineside.data.union import components
@@ -70,7 +70,7 @@ def check(dataset: Dataset, *, workers: int | None = None, progress: Progress = 
     same = _same(pixels)
     near, look_alike = _near(thumbs, size_px, same)
     cluster = components(count, [*_chains(same), *near])
-    findings = (
+    findings = [
         *dataset.findings,
         *refused,
         *(_mark(code, form, tuple(names)) for (code, form), names in sorted(marked.items())),
@@ -79,11 +79,14 @@ def check(dataset: Dataset, *, workers: int | None = None, progress: Progress = 
         *_groups(pictures),
         *_sameness(pictures, same, near),
         *_look_alike(look_alike, pictures),
-    )
+    ]
+    return Checkup(dataset, tuple(pictures), tuple(sha256), size_px, cluster, in_order(findings))
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then warnings and notes; within those as CODES lists them."""
     order = {code: i for i, code in enumerate(CODES)}
-    rank = {"error": 0, "warning": 1, "note": 2}
-    findings = sorted(findings, key=lambda f: (rank[f.severity], order[f.code]))
-    return Checkup(dataset, tuple(pictures), tuple(sha256), size_px, cluster, tuple(findings))
+    return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), order[f.code])))
 
 
 def to_leave_out(checkup: Checkup) -> dict[str, Finding]:
@@ -188,7 +191,7 @@ def _look_alike(clusters: list[list[int]], pictures: list[Picture]) -> list[Find
 
 
 def _mark(code: str, form: str, names: tuple[str, ...]) -> Finding:
-    n = f"{len(names):,} picture{'s' if len(names) > 1 else ''} ({some(names)})"
+    n = f"{many(len(names), 'picture')} ({some(names)})"
     said = {
         "wrong-extension": f"{n}: {form} by content, named otherwise; read by content; rename it for other programs",
         "16-bit": f"{n}: more than 8 bits a channel; read as v >> 8; scale 10 or 12 bits up first",
@@ -220,7 +223,7 @@ def _classes(dataset: Dataset, pictures: list[Picture]) -> list[Finding]:
         findings.append(found("label-case", names, message))
     if len(count) < 2:
         only = (
-            f"only the class {next(iter(count))!r} ({count.total():,} pictures)"
+            f"only the class {next(iter(count))!r} ({many(count.total(), 'picture')})"
             if count
             else "no picture that can be read"
         )
@@ -233,8 +236,8 @@ def _classes(dataset: Dataset, pictures: list[Picture]) -> list[Finding]:
             for label in sorted(labels - labels_in["train"]):
                 names = tuple(p.name for p in pictures if p.part == part and p.label == label)
                 message = (
-                    f"class {label!r}: {len(names):,} pictures in {part}, none in train ({some(names)}); no model can "
-                    "learn it: add some to train or take it out"
+                    f"class {label!r}: {many(len(names), 'picture')} in {part}, none in train ({some(names)}); no model "
+                    "can learn it: add some to train or take it out"
                 )
                 findings.append(found("class-not-in-train", names, message))
             for label in sorted(labels_in["train"] - labels):
@@ -249,9 +252,8 @@ def _classes(dataset: Dataset, pictures: list[Picture]) -> list[Finding]:
             findings.append(found("imbalance", (), message))
         rare = [label for label in count if count[label] < FEW]
         for label in sorted(rare):
-            message = (
-                f"class {label!r}: {count[label]} pictures; under {FEW}, no number about it will be sure: add pictures"
-            )
+            said = f"class {label!r}: {many(count[label], 'picture')}"
+            message = f"{said}; under {FEW}, no number about it will be sure: add pictures"
             findings.append(found("few", (), message))
     return findings
 

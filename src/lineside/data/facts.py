@@ -55,7 +55,7 @@ def facts(data: bytes, name: str) -> Facts:
     upright = picture.rgb(image, name)
     pixels = hashlib.sha256(b"%d %d " % upright.size)
     pixels.update(upright.tobytes())
-    thumb = np.asarray(upright.convert("L").resize((THUMB_PX, THUMB_PX), Image.Resampling.BOX))
+    thumb = np.asarray(upright.convert("L").resize((THUMB_PX, THUMB_PX), Image.Resampling.BILINEAR))
     if int(thumb.max()) - int(thumb.min()) <= 2:
         marks.append("blank")
     if picture.is_see_through(image):

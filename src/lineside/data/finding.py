@@ -35,6 +35,7 @@ CODES = {
     "unlabelled": ("error", "a picture outside every class folder"),
     "other-file": ("warning", "not a picture, left out"),
     "twin-name": ("warning", "same name, other extension: a mask?"),
+    "empty-class": ("warning", "a class folder without pictures"),
     "symlink-loop": ("warning", "a folder link that leads back to itself"),
     "hidden": ("note", "hidden files, left out"),
     "ignored-column": ("note", "columns of the CSV that mean nothing here"),
@@ -50,6 +51,7 @@ CODES = {
     "label-conflict": ("error", "the same picture under two labels"),
     "label-doubt": ("warning", "nearly the same picture under two labels"),
     "label-error": ("warning", "the model is sure of another label"),
+    "not-judged": ("note", "the model does not know such pictures"),
     # sameness
     "leakage": ("error", "the same content in two parts"),
     "group-torn": ("error", "a group is in two parts"),
@@ -72,6 +74,11 @@ class Finding:
 def found(code: str, names: tuple[str, ...], message: str) -> Finding:
     """A finding with the severity that its code has in CODES."""
     return Finding(code, CODES[code][0], names, message)
+
+
+def many(count: int, noun: str) -> str:
+    """ "1 picture", "1,200 pictures"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def some(names: tuple[str, ...] | list[str], most: int = 3) -> str:

@@ -6,9 +6,11 @@ candidates   63 low-frequency DCT signs of the thumbnail, each against its media
              pictures share (the fixture) cancels. TABLES random bit orders; in each, every picture meets its WINDOW
              neighbours in sorted order (sorted-neighbourhood method, Hernandez & Stolfo 1995), so a bucket of thousands
              of alike pictures costs no more than any other.
-proof        one thumbnail must be the other up to gain, offset, small shift and small stretch (least squares, one
-             Lucas-Kanade step). What is left over must be small in grey levels and small against what makes the
-             picture differ from the data set's mean picture.
+proof        one thumbnail must be the other up to gain, offset, shift and stretch along each axis (Lucas & Kanade 1981:
+             least squares on the slopes, then again on the warped thumbnail). Thumbnails are smoothed and their outer
+             BORDER cells not judged, so that a crop of 2 % of the side stays provable. What is left over must be small
+             in grey levels and small against what makes the picture differ from the data set's mean picture. Two
+             cheaper looks at a quarter of the cells spare that for most candidates.
 
 The thresholds are measured: docs/check.md, benchmarks/near_duplicates.py.
 """
@@ -20,13 +22,20 @@ import numpy as np
 
 from lineside.data.facts import THUMB_PX
 
-TABLES = 16
+TABLES = 32
 WINDOW = 4
-MAX_BITS = 14  # candidates differ in at most so many of the 63 signs
+MAX_BITS = 18  # candidates differ in at most so many of the 63 signs
 ALL_PAIRS = 256  # up to so many pictures, every pair is a candidate: medians of few pictures say little
 MAX_LEFT = 3.0  # grey levels (RMS) that may be left over
-MAX_LEFT_SHARE = 0.02  # of the variance that makes the picture differ from the mean picture
-MAX_SHIFT = 1.0  # thumbnail cells
+MAX_LEFT_SHARE = 0.012  # of the variance that makes the picture differ from the mean picture
+FIRST_LOOK_COSINE = (
+    0.85  # of what is the pictures' own, on the coarse thumbnail (copies: 99 % above, see docs/check.md)
+)
+SECOND_LOOK_SHARE = 0.25  # as MAX_LEFT_SHARE, after one step on the coarse thumbnail
+FEW = 16  # of fewer pictures the mean picture is mostly themselves: then a plain variance is the measure
+STEPS = 3  # of Lucas and Kanade
+BORDER = 2  # cells
+MAX_WARP = 0.045  # shift or stretch, as a share of the thumbnail's side
 CHUNK = 1024  # pairs judged at once: 50 MB
 
 
@@ -95,48 +104,97 @@ def _neighbours(bits: np.ndarray, packed: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def judge(thumbs: np.ndarray, pairs: np.ndarray) -> Pairs:
-    """How well the pictures of each pair explain each other."""
-    mean = np.zeros((THUMB_PX, THUMB_PX))
+    """How well the pictures of each pair explain each other; inf where a first look already says they do not."""
+    total = np.zeros((THUMB_PX, THUMB_PX))
     for at in range(0, len(thumbs), 4096):
-        mean += thumbs[at : at + 4096].sum(axis=0, dtype=np.float64)
-    mean = (mean / max(len(thumbs), 1)).astype(np.float32)
-    left, share = np.empty(len(pairs), np.float32), np.empty(len(pairs), np.float32)
+        total += thumbs[at : at + 4096].sum(axis=0, dtype=np.float64)
+    if len(thumbs) < FEW:
+        total[:] = 0
+    mean = _smooth((total / max(len(thumbs), 1)).astype(np.float32)[None])
+    own = np.empty((len(thumbs), (THUMB_PX // 2 - 2) ** 2), np.float32)  # unit vectors: 800 bytes a picture
+    for at in range(0, len(thumbs), 4096):
+        own[at : at + 4096] = _own(_coarse(_smooth(thumbs[at : at + 4096].astype(np.float32))), _coarse(mean))
+    left, share = np.full(len(pairs), np.inf, np.float32), np.full(len(pairs), np.inf, np.float32)
     for at in range(0, len(pairs), CHUNK):
-        a = thumbs[pairs[at : at + CHUNK, 0]].astype(np.float32)
-        b = thumbs[pairs[at : at + CHUNK, 1]].astype(np.float32)
-        left_over = _left_over(a, b)
-        own = np.minimum(_own_variance(a, mean), _own_variance(b, mean))
-        left[at : at + CHUNK] = np.sqrt(left_over)
-        share[at : at + CHUNK] = left_over / np.maximum(own, 1e-3)
+        rows = np.arange(at, min(at + CHUNK, len(pairs)))
+        cosine = np.einsum("ij,ij->i", own[pairs[rows, 0]], own[pairs[rows, 1]])
+        rows = rows[cosine >= FIRST_LOOK_COSINE]
+        if not len(rows):
+            continue
+        a, b = (_smooth(thumbs[pairs[rows, side]].astype(np.float32)) for side in (0, 1))
+        second = _explain(_coarse(a), _coarse(b), _coarse(mean), steps=1, border=1)[1] <= SECOND_LOOK_SHARE
+        if second.any():
+            left[rows[second]], share[rows[second]] = _explain(a[second], b[second], mean, steps=STEPS, border=BORDER)
     return Pairs(pairs, left, share)
 
 
-def _left_over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(M,) mean square of a that no gain, offset, shift and stretch of b explains; inf where the shift is absurd."""
-    half = (THUMB_PX - 1) / 2
-    across = (np.arange(THUMB_PX, dtype=np.float32) - half) / half
-    middle = (a + b) / 2
-    down_slope, across_slope = np.gradient(middle, axis=(1, 2))
-    flat = (-1, THUMB_PX * THUMB_PX)
-    columns = (across_slope, down_slope, across_slope * across, down_slope * across[:, None])
-    basis = np.stack([b.reshape(flat), np.ones_like(b).reshape(flat), *(c.reshape(flat) for c in columns)], axis=1)
-    target = a.reshape(flat)
-    gram = (basis @ basis.transpose(0, 2, 1)).astype(np.float64)
-    gram += np.eye(6) * (1e-6 * np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1e-9)
-    weights = np.linalg.solve(gram, (basis @ target[:, :, None]).astype(np.float64))
-    residual = target - (weights.transpose(0, 2, 1).astype(np.float32) @ basis)[:, 0]
-    mean_square = np.square(residual).mean(axis=1)
-    plausible = (np.abs(weights[:, 2:, 0]) <= MAX_SHIFT).all(axis=1) & (
-        np.abs(np.log2(np.maximum(weights[:, 0, 0], 0.1))) < 1
-    )
-    return np.where(plausible, mean_square, np.inf)
+def _explain(
+    a: np.ndarray, b: np.ndarray, mean: np.ndarray, *, steps: int, border: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(left, share) as in Pairs, for (M, K, K) float32 thumbnails and the (1, K, K) mean thumbnail."""
+    count, side = len(a), a.shape[-1]
+    across = ((np.arange(side) - (side - 1) / 2) / ((side - 1) / 2)).astype(np.float32)
+    inner = slice(border, side - border)
+    target = a[:, inner, inner].reshape(count, -1)
+    warp = np.zeros((count, 4), np.float32)  # shift and stretch across, shift and stretch down, in cells
+    weights, residual = np.empty((count, 6)), target
+    for step in range(steps):
+        if step:
+            gain = np.maximum(np.abs(weights[:, :1]), 0.3)
+            most = 1.1 * MAX_WARP * side
+            warp = np.clip(warp + weights[:, 2:] / gain, -most, most).astype(np.float32)
+        warped = _warp(b, warp, across) if step else b
+        down_slope, across_slope = np.gradient(warped if step else (a + b) / 2, axis=(1, 2))
+        columns = (
+            *(warped, np.ones_like(warped)),
+            *(across_slope, across_slope * across, down_slope, down_slope * across[:, None]),
+        )
+        basis = np.stack([c[:, inner, inner].reshape(count, -1) for c in columns], axis=1)
+        gram = (basis @ basis.transpose(0, 2, 1)).astype(np.float64)
+        gram += np.eye(6) * (1e-6 * np.einsum("mii->m", gram).reshape(-1, 1, 1) + 1e-9)
+        weights = np.linalg.solve(gram, (basis @ target[:, :, None]).astype(np.float64))[:, :, 0]
+        residual = target - (weights[:, None, :].astype(np.float32) @ basis)[:, 0]
+    plausible = (np.abs(warp) <= MAX_WARP * side).all(axis=1) & (weights[:, 0] > 0.65) & (weights[:, 0] < 1.55)
+    left = np.where(plausible, np.square(residual).mean(axis=1), np.inf)
+    own = np.minimum(*(np.square(_own_part(x[:, inner, inner], mean[:, inner, inner])).mean(axis=1) for x in (a, b)))
+    return np.sqrt(left), left / np.maximum(own, 1e-3)
 
 
-def _own_variance(a: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """(M,) variance of a that gain and offset of the mean picture do not explain."""
-    centred = (a - a.mean(axis=(1, 2), keepdims=True)).reshape(len(a), -1)
+def _warp(b: np.ndarray, warp: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """b read at shifted and stretched places: Catmull-Rom along each axis, edges held."""
+    side = b.shape[-1]
+    cells = np.arange(side, dtype=np.float32)
+
+    def along(shift: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+        place = np.clip(cells + shift[:, None] + stretch[:, None] * across, 0, side - 1)
+        t = np.abs(place[:, :, None] - cells)
+        outer = np.where(t < 2, ((-0.5 * t + 2.5) * t - 4) * t + 2, 0)
+        cubic = np.where(t < 1, (1.5 * t - 2.5) * t * t + 1, outer)
+        return cubic / cubic.sum(axis=2, keepdims=True)
+
+    return along(warp[:, 2], warp[:, 3]) @ b @ along(warp[:, 0], warp[:, 1]).transpose(0, 2, 1)
+
+
+def _smooth(a: np.ndarray) -> np.ndarray:
+    """(M, K, K) float32 under the 1-2-1 filter: fine texture would alias between a picture and its resized copy."""
+    a = np.pad(a, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    a = (a[:, :-2] + 2 * a[:, 1:-1] + a[:, 2:]) / 4
+    return (a[:, :, :-2] + 2 * a[:, :, 1:-1] + a[:, :, 2:]) / 4
+
+
+def _coarse(a: np.ndarray) -> np.ndarray:
+    return (a[:, ::2, ::2] + a[:, 1::2, ::2] + a[:, ::2, 1::2] + a[:, 1::2, 1::2]) / 4
+
+
+def _own_part(a: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(M, K * K): what gain and offset of the mean picture do not explain of each of a."""
+    centred = a.reshape(len(a), -1) - a.mean(axis=(1, 2))[:, None]
     ground = (mean - mean.mean()).ravel()
     power = float(ground @ ground)
-    if power > 0:
-        centred = centred - np.outer(centred @ ground / power, ground)
-    return np.square(centred).mean(axis=1)
+    return centred - np.outer(centred @ ground / power, ground) if power > 1e-6 else centred
+
+
+def _own(coarse: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    inner = slice(1, -1)
+    own = _own_part(coarse[:, inner, inner], mean[:, inner, inner])
+    return own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-6)

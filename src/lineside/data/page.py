@@ -17,7 +17,8 @@ from lineside.data import picture
 from lineside.data.doctor import Checkup
 from lineside.data.finding import CODES, Finding, counts
 from lineside.data.read import PARTS, Picture
-from lineside.errors import PictureError
+from lineside.data.table import shown
+from lineside.errors import DataError, PictureError
 
 THUMB_PX = 136  # longest side
 FINDINGS_SHOWN = 12  # a code
@@ -48,7 +49,10 @@ def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) ->
         classes=_classes(checkup),
         sections=list(_sections(checkup)),
     )
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: the page can not be written ({error.strerror})") from None
 
 
 def _parts(checkup: Checkup) -> list[str]:
@@ -90,12 +94,14 @@ def _sections(checkup: Checkup) -> Iterator[dict]:
 
 def _finding(finding: Finding, by_name: dict[str, Picture], left: list[int]) -> dict:
     pictures = [_figure(name, by_name.get(name), left) for name in finding.names[:PICTURES_SHOWN]]
-    return {"message": finding.message, "pictures": pictures, "more": len(finding.names) - len(pictures)}
+    if not any(p["uri"] for p in pictures):  # nothing to see: the message says it all
+        return {"message": shown(finding.message), "pictures": [], "more": 0}
+    return {"message": shown(finding.message), "pictures": pictures, "more": len(finding.names) - len(pictures)}
 
 
 def _figure(name: str, own: Picture | None, left: list[int]) -> dict:
     figure = {
-        "name": name,
+        "name": shown(name),
         "label": own.label if own else "",
         "part": (own.part or "") if own else "",
         "uri": "",

@@ -4,14 +4,14 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from lineside.data.finding import Finding
+from lineside.data.finding import Finding, many
 from lineside.errors import DataError
 
 COLUMNS = ("name", "code", "message")
 
 
-def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> None:
-    """One row a file in order of name; leave_out as doctor.to_leave_out gives it."""
+def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> str:
+    """One row a file in order of name; leave_out as doctor.to_leave_out gives it. What was done, as a sentence."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -19,6 +19,7 @@ def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> None:
             writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
     except OSError as error:
         raise DataError(f"{path}: the quarantine list can not be written ({error.strerror})") from None
+    return f"{many(len(leave_out), 'file')} to leave out listed in {path}"
 
 
 def read_quarantine(path: Path) -> dict[str, str]:

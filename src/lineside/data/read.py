@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lineside.data.finding import Finding, found, some
+from lineside.data.finding import Finding, found, many, some
 from lineside.data.picture import EXTENSIONS, HEAD_BYTES, sniff
 from lineside.data.quarantine import read_quarantine
 from lineside.errors import DataError
@@ -128,12 +128,12 @@ def read_folder(root: Path) -> Dataset:
             pictures += walk.of_class(class_folder.path, name, class_folder.name, part_of[folder.name])
     if unlabelled and not pictures:
         raise DataError(
-            f"{root}: holds {len(unlabelled):,} pictures ({some(unlabelled)}) but no class folders with pictures; "
-            "move each into a folder named by its class, or write a CSV with the columns path,label"
+            f"{root}: holds {many(len(unlabelled), 'picture')} ({some(unlabelled)}) but no class folders with "
+            "pictures; move each into a folder named by its class, or write a CSV with the columns path,label"
         )
     if unlabelled:
         message = (
-            f"{root}: {len(unlabelled):,} pictures lie beside the class folders and have no label "
+            f"{root}: {many(len(unlabelled), 'picture')} beside the class folders without a label "
             f"({some(unlabelled)}); move each into its class folder or remove it"
         )
         walk.findings.append(found("unlabelled", tuple(unlabelled), message))
@@ -167,7 +167,7 @@ class _Walk:
 
     def of_class(self, folder: str, name: str, label: str, part: str | None) -> Iterator[Picture]:
         """Every picture at any depth under a class folder. Depth first, without recursion: a deep tree is no error."""
-        todo = [(folder, name, (_identity(str(self.root)),))]
+        todo, count = [(folder, name, (_identity(str(self.root)),))], 0
         while todo:
             path, prefix, above = todo.pop()
             folders, files = self.entries(path, prefix, above)
@@ -175,6 +175,10 @@ class _Walk:
             todo += [(entry.path, f"{prefix}/{entry.name}", here) for entry in folders]
             for file, file_name in self.pictures(files, prefix):
                 yield Picture(Path(file), file_name, label, part)
+                count += 1
+        if not count:
+            message = f"{name}: holds no pictures, so there is no class {label!r}; fill the folder or remove it"
+            self.findings.append(found("empty-class", (), message))
 
     def entries(self, path: str, prefix: str, above: tuple) -> tuple[list[os.DirEntry], list[os.DirEntry]]:
         """(folders, files) in a folder; above: identities of the folders that contain it."""
@@ -226,10 +230,10 @@ class _Walk:
     def summary(self) -> list[Finding]:
         """All findings, the left-out files counted."""
         if self.others:
-            message = f"{len(self.others):,} files are no pictures and were left out ({some(sorted(self.others))})"
+            message = f"{many(len(self.others), 'file')} without a picture left out ({some(sorted(self.others))})"
             self.findings.append(found("other-file", tuple(sorted(self.others)), message))
         if self.hidden:
-            message = f"{len(self.hidden):,} hidden or system files were left out ({some(sorted(self.hidden))})"
+            message = f"{many(len(self.hidden), 'hidden or system file')} left out ({some(sorted(self.hidden))})"
             self.findings.append(found("hidden", tuple(sorted(self.hidden)), message))
         return self.findings
 
@@ -260,12 +264,12 @@ def _without(dataset: Dataset, left_out: dict[str, str], list_path: Path) -> Dat
     kept = tuple(p for p in dataset.pictures if p.name not in left_out)
     gone = tuple(p.name for p in dataset.pictures if p.name in left_out)
     findings = [f for f in dataset.findings if not (f.names and all(name in left_out for name in f.names))]
-    already = {name for f in dataset.findings for name in f.names}
+    known = {name for f in dataset.findings for name in f.names} | set(gone)
     if gone:
-        message = f"{len(gone):,} pictures are left out by {list_path} ({some(gone)})"
+        message = f"{many(len(gone), 'picture')} left out by {list_path} ({some(gone)})"
         findings.append(found("quarantined", gone, message))
-    unknown = tuple(name for name in left_out if name not in already and name not in set(gone))
+    unknown = tuple(name for name in left_out if name not in known)
     if unknown:
-        message = f"{list_path}: lists {len(unknown):,} names that are not in {dataset.root} ({some(unknown)})"
+        message = f"{list_path}: lists {many(len(unknown), 'name')} not in {dataset.root} ({some(unknown)})"
         findings.append(found("quarantine-unknown", unknown, message))
     return replace(dataset, pictures=kept, findings=tuple(findings))

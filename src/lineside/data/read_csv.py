@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from lineside.data.finding import Finding, found, some
+from lineside.data.finding import Finding, found, many, some
 from lineside.data.read import PART_WORDS, Dataset, Picture, twin_names
 from lineside.errors import DataError
 
@@ -55,13 +55,14 @@ def read_csv(path: Path) -> Dataset:
         raise DataError(f"{path}: is not a CSV ({error}); quote cells that hold commas, quotes or line ends") from None
     if missing and not pictures:
         raise DataError(
-            f"{path}: none of its {len(missing):,} pictures is there ({some(missing)}); "
+            f"{path}: none of its {many(len(missing), 'picture')} is there ({some(missing)}); "
             f"paths are relative to {path.parent}"
         )
     unsplit = [p.name for p in pictures if p.part is None]
     if unsplit and len(unsplit) < len(pictures):
         raise DataError(
-            f"{path}: {len(unsplit):,} rows have no split ({some(unsplit)}) and the others have one; fill all or none"
+            f"{path}: {many(len(unsplit), 'row')} without a split ({some(unsplit)}) among others with one; "
+            "fill all or none"
         )
     pictures.sort(key=lambda picture: picture.name)
     return Dataset(path.parent, "CSV", tuple(pictures), (*findings, *twin_names(pictures)))

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lineside.data.doctor import Checkup
-from lineside.data.finding import CODES, counts
+from lineside.data.finding import CODES, counts, many
 from lineside.settings import plain
 
 if TYPE_CHECKING:
@@ -15,8 +15,11 @@ EXAMPLES = {"error": 5, "warning": 2, "note": 1}  # messages shown of one code
 STYLE = {"error": "bold red", "warning": "yellow", "note": "blue"}
 
 
-def print_table(checkup: Checkup, console: "Console") -> None:
-    """Counts per code, then the first messages of each; no file name is taken as markup or terminal control."""
+def print_table(checkup: Checkup, console: "Console", left_out: str = "") -> None:
+    """Counts per code, then the first messages of each; no file name is taken as markup or terminal control.
+
+    left_out: says that a quarantine list was written; empty where none was.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -51,7 +54,7 @@ def print_table(checkup: Checkup, console: "Console") -> None:
             console.print(Text(f"{row.severity} {row.code}: {rest:,} more (--json or --html shows them)", "dim"))
     if rows:
         console.print()
-    console.print(Text(_verdict(Counter(f.severity for f in checkup.findings))))
+    console.print(Text(_verdict(Counter(f.severity for f in checkup.findings), left_out)))
 
 
 def as_json(checkup: Checkup) -> str:
@@ -77,7 +80,11 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _verdict(number: Counter) -> str:
+def _verdict(number: Counter, left_out: str) -> str:
     if number["error"]:
-        return f"{number['error']:,} errors: resolve them, or leave the files out with --quarantine FILE"
-    return f"no errors, {number['warning']:,} warnings to look at" if number["warning"] else "no errors, no warnings"
+        return (
+            f"{many(number['error'], 'error')}: {left_out or 'resolve them, or leave files out with --quarantine FILE'}"
+        )
+    return (
+        f"no errors, {many(number['warning'], 'warning')} to look at" if number["warning"] else "no errors, no warnings"
+    )

@@ -1,0 +1,46 @@
+"""What a bundle thinks of the labels of a data set: `lineside check --bundle`. The rule is data/label_errors.py."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lineside.bundle import parity
+from lineside.bundle.folder import open_bundle
+from lineside.bundle.model import load
+from lineside.data.doctor import Checkup, in_order
+from lineside.data.finding import found, some
+from lineside.data.label_errors import label_errors
+from lineside.progress import Progress, silent
+from lineside.tasks.classify.decode import scores
+from lineside.tasks.classify.unseen import split_of
+
+
+def with_label_errors(checkup: Checkup, path: Path, *, progress: Progress = silent) -> Checkup:
+    """The check-up with a finding for every label that the bundle at path is confident is another.
+
+    Pictures of its train part are judged too, but set no threshold: the model has learnt their labels.
+    """
+    model = load(path)
+    classes, shortest = model.manifest.classes, model.manifest.input.min_side_px
+    known = np.array([p.label in classes for p in checkup.pictures], bool)
+    rows = np.flatnonzero(known & (checkup.size_px.min(axis=1, initial=1 << 30) >= shortest))
+    trained = {sha for sha, part in _content_and_part(path) if part == "train"}
+    held_out = np.array([checkup.sha256[i] not in trained for i in rows], bool)
+    pictures = [checkup.pictures[i] for i in rows]
+    findings = list(checkup.findings)
+    if pictures:
+        logits = parity.answers([model.infer], [p.path for p in pictures], progress)[0].logits
+        findings += label_errors(pictures, scores(logits), classes, held_out)
+    skipped = tuple(checkup.pictures[i].name for i in sorted(set(range(len(known))) - set(rows.tolist())))
+    if skipped:
+        message = (
+            f"{len(skipped):,} pictures are of a class or size that {path} does not know ({some(skipped)}); not judged"
+        )
+        findings.append(found("not-judged", skipped, message))
+    return replace(checkup, findings=in_order(findings))
+
+
+def _content_and_part(path: Path) -> list[tuple[str, str]]:
+    split = split_of(open_bundle(path))
+    return list(zip(split.sha256, split.part, strict=True))
