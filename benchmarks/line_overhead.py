@@ -1,4 +1,4 @@
-"""What the line costs beside its engine: frame in memory → verdict, and the share of the engine's own rate that is left.
+"""What the line costs beside its engine: frame in memory → verdict, and the share of the engine's rate that is left.
 
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
@@ -10,12 +10,11 @@ overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and
 share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds
 commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
 
-On a machine that is shared, run it under `chrt -f 20`: the result says which scheduler it had.
+ONNX Runtime's threads spin for a while after each inference; on a loaded machine that is what p99 shows.
 """
 
 import argparse
 import multiprocessing
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -162,7 +161,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         rows = {name: measure(size, args.rounds, args.parts, Path(folder)) for name, size in SIZES.items()}
         rows["commit_ms"] = commits(Path(folder))
-    rows["scheduler"] = {0: "other", 1: "fifo", 2: "round robin"}.get(os.sched_getscheduler(0), "?")
     packages = ("numpy", "onnxruntime", "sqlalchemy")
     path = record.write("line_overhead", (__doc__ or "").splitlines()[0], rows, packages)
     print(path.read_text())

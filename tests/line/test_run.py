@@ -18,6 +18,7 @@ from lineside.line.decide import doubts
 from lineside.line.run import run
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
+from lineside.line.summary import text
 from lineside.store.open import open_store
 from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, stub
 
@@ -72,6 +73,14 @@ def test_every_part_gets_the_verdict_of_its_picture_in_order(store):
     assert (summary.held_good, summary.held_bad) == (1, 0)
     assert (summary.stored, summary.lost, summary.fault, summary.interrupted) == (4, 0, "", False)
     assert summary.latency_ms["total"].n == summary.latency_ms["infer"].n == 4
+
+
+def test_pictures_that_the_bundle_has_learnt_prove_nothing(store):
+    frames = [replace(frame(n, BLUE, "bad"), learnt=n < 4, again=n == 6) for n in range(1, 7)]
+    summary = run(stub(), source(*frames), [], store)
+    assert (summary.bad, summary.learnt, summary.escape.n) == (3, 3, 3)
+    assert "3 parts not counted there" in text(summary)
+    assert "1 of these parts came before, in another exposure" in text(summary)
 
 
 def test_what_can_not_be_seen_or_answered_is_rejected_and_says_why(store):

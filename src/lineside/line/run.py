@@ -103,7 +103,7 @@ def run(
     def record(result: st.Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
         recorder.put(lambda: inspection(row.id, classes, result, flight, wall, total_ms))
-        tally.add(result.verdict, result.reason, flight.frame.truth, stages_ms(flight.answer, total_ms))
+        tally.add(result.verdict, result.reason, flight.frame, stages_ms(flight.answer, total_ms))
         room.leave()
         draw(PROGRESS_EVERY_S)
 

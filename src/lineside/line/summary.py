@@ -2,13 +2,15 @@
 
 escape    a bad part that was accepted, of all bad parts
 overkill  a good part that was rejected, of all good parts (held parts are counted apart)
-A part is good when its truth is one of the bundle's accepted classes. Rates carry n and an exact interval.
+A part is good when its truth is one of the bundle's accepted classes. Rates carry n and an exact interval, and leave
+out pictures that the bundle was trained or calibrated on.
 """
 
 from dataclasses import dataclass
 
 from lineside.evidence.intervals import Estimate, clopper_pearson
 from lineside.line.latency import PERCENTILES, Histogram, Latency
+from lineside.line.source.frame import Frame
 from lineside.line.station import DEADLINE, REASONS
 
 STAGES = {  # name: what it is
@@ -33,6 +35,8 @@ class Summary:
     overkill: Estimate  # rejected good parts
     held_good: int
     held_bad: int
+    learnt: int  # parts of known truth that the bundle has learnt: in none of the six numbers above
+    again: int  # parts in those numbers that are further exposures of a part that had come before
     latency_ms: dict[str, Latency]  # by STAGES
     seconds: float  # first trigger → last verdict
     parts_per_second: float | None
@@ -52,17 +56,21 @@ class Tally:
         self.verdicts = {"accept": 0, "hold": 0, "reject": 0}
         self.reasons: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.by_truth = {(good, verdict): 0 for good in (True, False) for verdict in self.verdicts}
+        self.learnt = self.again = 0
         self.histograms = {stage: Histogram() for stage in STAGES}
 
     @property
     def parts(self) -> int:
         return sum(self.verdicts.values())
 
-    def add(self, verdict: str, reason: str, truth: str | None, times_ms: dict[str, float | None]) -> None:
+    def add(self, verdict: str, reason: str, frame: Frame, times_ms: dict[str, float | None]) -> None:
         self.verdicts[verdict] += 1
         self.reasons[reason] += 1
-        if truth in self._classes:
-            self.by_truth[truth in self._accept, verdict] += 1
+        if frame.truth in self._classes and frame.learnt:
+            self.learnt += 1
+        elif frame.truth in self._classes:
+            self.by_truth[frame.truth in self._accept, verdict] += 1
+            self.again += frame.again
         for stage, ms in times_ms.items():
             if ms is not None:
                 self.histograms[stage].add(ms)
@@ -94,6 +102,8 @@ class Tally:
             overkill=clopper_pearson(self.by_truth[True, "reject"], good),
             held_good=self.by_truth[True, "hold"],
             held_bad=self.by_truth[False, "hold"],
+            learnt=self.learnt,
+            again=self.again,
             latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
             seconds=seconds,
             parts_per_second=self.parts / seconds if seconds > 0 else None,
@@ -124,6 +134,14 @@ def text(s: Summary) -> str:
     if s.bad or s.good:
         lines.append(f"escape   {s.escape.percent()}: accepted, of the bad parts; {s.held_bad:,} of them held")
         lines.append(f"overkill {s.overkill.percent()}: rejected, of the good parts; {s.held_good:,} of them held")
+    if s.again:
+        lines.append(
+            f"{s.again:,} of these parts came before, in another exposure; the intervals take them for new ones"
+        )
+    if s.learnt:
+        lines.append(
+            f"{s.learnt:,} parts not counted there: the bundle was trained or calibrated on these very pictures"
+        )
     lines += ["", _table(s)]
     if s.max_behind_ms is not None and s.max_behind_ms > 1:
         lines.append(

@@ -4,8 +4,10 @@ A picture is a file whose name ends like one; whether it can be read shows at it
 Names are sorted by code point of the whole relative path. Links are followed, but never round in a loop; hidden files
 are no parts. The truth of a picture is
 known where the folder it lies in has the name of one of the bundle's classes (a test folder with one folder per class).
+Pictures that the bundle has learnt are marked, by content: right answers about them prove nothing.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from lineside.bundle.folder import Bundle
 from lineside.data.read import PICTURE_EXTENSIONS
 from lineside.errors import LineError
 from lineside.line.source.frame import MAX_FILE_BYTES, Frame, Source
+from lineside.line.source.learnt import learnt_by
 
 
 def connect(url: str, where: str, bundle: Bundle) -> Source:
@@ -28,7 +31,7 @@ def connect(url: str, where: str, bundle: Bundle) -> Source:
     notes = ()
     if others:
         notes = (f"{url}: {len(others)} files are no pictures by their ending and are no parts, such as {others[0]}",)
-    return Source(url, _frames(root, names, frozenset(bundle.manifest.classes)), len(names), notes)
+    return Source(url, _frames(root, names, frozenset(bundle.manifest.classes), learnt_by(bundle)), len(names), notes)
 
 
 def _names(root: Path) -> tuple[list[str], list[str]]:
@@ -67,12 +70,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _frames(root: Path, names: list[str], classes: frozenset[str]) -> Iterator[Frame]:
+def _frames(root: Path, names: list[str], classes: frozenset[str], learnt: frozenset[str]) -> Iterator[Frame]:
     for sequence, name in enumerate(names, 1):
         folder = name.rpartition("/")[0].rpartition("/")[2]
         truth = folder if folder in classes else None
         data, error = _read(root / name)
-        yield Frame(f"{sequence:06d}", sequence, name, data=data, error=error, truth=truth)
+        digest = hashlib.sha256(data).hexdigest() if data else ""
+        yield Frame(
+            f"{sequence:06d}",
+            sequence,
+            name,
+            data=data,
+            error=error,
+            truth=truth,
+            digest=digest,
+            learnt=digest in learnt,
+        )
 
 
 def _read(path: Path) -> tuple[bytes | None, str]:

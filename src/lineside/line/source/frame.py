@@ -26,9 +26,14 @@ class Frame:
     error: str = ""  # why there is neither
     truth: str | None = None  # the class it really is, where the source knows
     captured_ns: int | None = None  # the line's monotonic clock, where the source can tell; None: now
+    digest: str = ""  # what sha256() says, where the source knows it already
+    learnt: bool = False  # the bundle was trained or calibrated on this very picture: it proves nothing
+    again: bool = False  # one more exposure of a part that came before in this run: no independent witness
 
     def sha256(self) -> str:
         """Of the file's bytes, or of the pixels in row order; "" where there is neither. About 1 ms per megapixel."""
+        if self.digest:
+            return self.digest
         content = self.data if self.data is not None else self.picture
         if content is None:
             return ""

@@ -1,14 +1,12 @@
 """nuts:, nuts:seed=7, a synthetic camera over the built-in nuts: a simulated shift, without end, the same for one seed.
 
-It plays only pictures that the bundle has not learnt or calibrated on (by the sha256 in the bundle's split.csv), drawn
-at random with repetition. No two exposures are alike: each gets its own exposure time and its own photon and read
-noise, by the linear camera model of EMVA 1288 (release 4.0, section 2): variance = electrons + read noise².
-The truth is carried with the frame, so that a simulated shift can count escapes.
+It plays only pictures that the bundle has not learnt or calibrated on (by the sha256 in the bundle's split.csv),
+shuffled, and shuffled again each time that all have come. No two exposures are alike: each gets its own exposure time
+and its own photon and read noise, by the linear camera model of EMVA 1288 (release 4.0, section 2): variance =
+electrons + read noise². The truth is carried with the frame, so that a simulated shift can count escapes.
 """
 
-import csv
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +16,7 @@ from lineside.data.picture import load
 from lineside.data.read import Picture, read
 from lineside.errors import LineError, SettingsError
 from lineside.line.source.frame import Frame, Source
+from lineside.line.source.learnt import learnt_by
 
 FULL_WELL_E = 10_000  # electrons of a white pixel: a small industrial sensor (Sony IMX-class, 3.45 µm pixels)
 READ_NOISE_E = 3.0
@@ -27,7 +26,7 @@ EXPOSURE_SPREAD = 0.02  # of the exposure time and lamp together, one standard d
 
 def connect(url: str, where: str, bundle: Bundle) -> Source:
     seed = _seed(url, where)
-    learnt = learnt_from(bundle)
+    learnt = learnt_by(bundle)
     fresh = [p for p in read("nuts:").pictures if hashlib.sha256(p.path.read_bytes()).hexdigest() not in learnt]
     if not fresh:
         raise LineError(
@@ -47,24 +46,16 @@ def _seed(url: str, where: str) -> int:
     return int(value)
 
 
-def learnt_from(bundle: Bundle) -> frozenset[str]:
-    """The sha256 of every picture that made the bundle what it is: train and calibrate of its split.csv."""
-    if "split.csv" not in bundle.names:
-        raise LineError(
-            f"{bundle.path}: holds no split.csv, so nobody can tell which nuts it has learnt; train it again"
-        )
-    rows = csv.DictReader(io.StringIO(bundle.read("split.csv").decode(), newline=""))
-    return frozenset(row["sha256"] for row in rows if row["part"] != "test")
-
-
 def _frames(pictures: list[Picture], rng: np.random.Generator) -> Iterator[Frame]:
     expose = camera(rng)
     sequence = 0
     while True:
-        sequence += 1
-        p = pictures[int(rng.integers(len(pictures)))]
-        picture = expose(load(p.path))
-        yield Frame(f"{sequence:06d}", sequence, p.name, picture=picture, truth=p.label)
+        again = sequence > 0
+        for index in rng.permutation(len(pictures)):
+            sequence += 1
+            p = pictures[index]
+            picture = expose(load(p.path))
+            yield Frame(f"{sequence:06d}", sequence, p.name, picture=picture, truth=p.label, again=again)
 
 
 def camera(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
