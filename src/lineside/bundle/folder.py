@@ -238,7 +238,8 @@ def replace(
 ) -> Manifest:
     """Add, replace or (None) remove files of the bundle at path and change its manifest, in one instant.
 
-    change gets the manifest as it is now, not as it was when the caller began; it may raise to give up. A signature
+    change gets the manifest as it is now, not as it was when the caller began, its files with the new ones already
+    among them; what it makes of files is not looked at. It may raise to give up. A signature
     does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on.
     target: where the changed bundle goes, if not to path; path is then left as it is.
     """
@@ -247,7 +248,8 @@ def replace(
         old = open_bundle(path)
         merged = {name: old.read(name) for name in old.manifest.files if name not in files}
         merged |= {name: data for name, data in files.items() if data is not None}
-        manifest = _with_hashes(change(old.manifest), merged)
+        offered = {name: sha256(data) for name, data in merged.items()}
+        manifest = _with_hashes(change(changed(old.manifest, files=old.manifest.files | offered)), merged)
         _write(target, merged, manifest, sign(manifests.write(manifest)) if sign else None)
         return manifest
 
@@ -276,6 +278,11 @@ def _write(path: Path, files: Mapping[str, bytes], manifest: Manifest, signature
     try:
         _write_zip(path, everything) if path.suffix == ".zip" else _write_folder(path, everything)
     except OSError as error:
+        if _holds(path, everything[MANIFEST]):
+            raise BundleError(
+                f"{path}: was written, but the disk did not confirm it ({error.strerror or error}); "
+                f"look at the disk, then check with: lineside verify {path}"
+            ) from None
         raise BundleError(
             f"{path}: the bundle could not be written ({error.strerror or error}); nothing was changed: "
             "what was there before is whole. Make room or choose another place with -o"
@@ -298,6 +305,13 @@ def _replaceable(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return MANIFEST in archive.namelist()
     except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _holds(path: Path, manifest: bytes) -> bool:
+    try:
+        return open_bundle(path).manifest_bytes == manifest
+    except BundleError:
         return False
 
 

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 from lineside.errors import BundleError
 
-SUFFIXES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz", ".bin.pt", ".p", ".dill"})
-WINDOW = 64 * 1024  # bytes read from the front
+SUFFIXES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz", ".p", ".dill"})
+MANY = 10_000  # opcodes that no other kind of file begins with
 
 
 def refuse_pickle_name(where: str, name: str) -> None:
@@ -38,9 +38,9 @@ def _opcodes(data: bytes) -> bool:
     """Whether data begins as a pickle: the stream runs to STOP, or its header is followed by more opcodes."""
     seen = 0
     try:
-        for opcode, _, _ in pickletools.genops(data[:WINDOW]):
+        for opcode, _, _ in pickletools.genops(io.BytesIO(data)):  # ends at the first byte that is no opcode
             seen += 1
-            if opcode.name == "STOP":
+            if opcode.name == "STOP" or seen == MANY:
                 return seen > 1
     except Exception:  # genops: ValueError, UnicodeDecodeError, IndexError, OverflowError … all mean "no pickle"
         pass
