@@ -79,7 +79,7 @@ def make_bundle(path: Path, data: Path, accept: tuple[str, ...] = ACCEPT, shares
     model = graph()
     infer = open_model("onnxruntime", model, "float32", 1)
     calibrate: tuple[Picture, ...] = parts.of("calibrate")
-    logits = parity.answers(infer, [p.path for p in calibrate]).logits
+    logits = parity.answers([infer], [p.path for p in calibrate])[0].logits
     labels = np.array([CLASSES.index(p.label) for p in calibrate])
     passing = [CLASSES.index(name) for name in accept]
     truth = parity.Reference(
@@ -129,6 +129,17 @@ def _made(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(_made: Path, tmp_path: Path) -> Path:
     """A fresh copy of the bundle made from `colours`."""
     return folder.pack(_made, tmp_path / "colour.bundle")
+
+
+@pytest.fixture(scope="session")
+def _made_sorter(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("sorter") / "sorter.bundle", colours, accept=())
+
+
+@pytest.fixture
+def sorter(_made_sorter: Path, tmp_path: Path) -> Path:
+    """A fresh copy of a bundle that accepts nothing."""
+    return folder.pack(_made_sorter, tmp_path / "sorter.bundle")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 CHUNK_NUMBERS = 4_000_000  # resample counts in memory at a time: 32 MB
+JACKKNIFE_BLOCKS = 500  # with more rows than this the acceleration comes from leaving out one block of rows at a time
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,10 @@ def bootstrap(
         picks = rng.integers(units, size=(count, units)) + units * np.arange(count)[:, None]
         return np.bincount(picks.reshape(-1), minlength=count * units).reshape(count, units).astype(np.float64)
 
-    def leave_one_out(start: int, stop: int) -> np.ndarray:
-        counts = np.ones((stop - start, units))
-        counts[np.arange(stop - start), np.arange(start, stop)] = 0.0
-        return counts
+    blocks = min(units, JACKKNIFE_BLOCKS)
+
+    def leave_out(start: int, stop: int) -> np.ndarray:
+        return (np.arange(units) % blocks != np.arange(start, stop)[:, None]).astype(np.float64)
 
     value = float(statistic(np.ones((1, n)), *arrays)[0])
     draws = run(draw, repeats)
@@ -162,7 +163,7 @@ def bootstrap(
         reach = (bounds[1] - bounds[0]) * (1 - tail ** (1 / units))
         low, high, method = value - reach, value + reach, f"bootstrap saw no spread; rule of three on {units}"
     else:
-        levels = _bca_levels(value, draws, run(leave_one_out, units), tail) if how == "BCa" else None
+        levels = _bca_levels(value, draws, run(leave_out, blocks), tail) if how == "BCa" else None
         method = f"percentile bootstrap, {word}" if levels is None else f"BCa bootstrap, {word}"
         low, high = (float(q) for q in np.quantile(draws, levels or (tail, 1 - tail)))
     return Estimate(value, max(bounds[0], min(low, value)), min(bounds[1], max(high, value)), n, confidence, method)

@@ -105,6 +105,8 @@ def choose(
 
     overkill = int(np.count_nonzero(good < reject_below)) + unusable_good
     held = int(np.count_nonzero((everyone >= reject_below) & (everyone < accept_at)))
+    if held == 0:  # both thresholds stand in one gap: a hold zone would hold nothing that was ever seen
+        reject_below = accept_at
     overkill_rank = max(rejected_good, 1) if unusable_good < max(rejected_good, 1) else unusable_good + 1
     return OperatingPoint(
         max_escape=max_escape,

@@ -87,7 +87,7 @@ def decider(
         if not np.isfinite(z).all():
             return Decision(None, None, REJECT, NOT_FINITE)
         best = int(z.argmax())
-        found = Annotation(names[best], math.exp(z[best] - _log_sum_of(z)))
+        found = Annotation(names[best], 1.0 / float(np.exp(z - z[best]).sum()))
         if point is None:
             return Decision(found, None, HOLD, SORTS_ONLY)
         part_margin = _log_sum_of(z[passing]) - _log_sum_of(z[failing])

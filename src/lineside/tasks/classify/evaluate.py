@@ -109,7 +109,7 @@ def evaluate(
     index = {name: k for k, name in enumerate(manifest.classes)}
     labels = np.array([index[p.label] for p in pictures], np.int64)
     with watch("evaluating") as progress:
-        answers = parity.answers(model.infer, [p.path for p in pictures], progress)
+        (answers,) = parity.answers([model.infer], [p.path for p in pictures], progress)
     rng = np.random.default_rng(seed)
     return Evaluation(
         model=model,

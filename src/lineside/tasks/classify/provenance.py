@@ -100,7 +100,12 @@ def assumptions(e: Evaluation) -> tuple[str, ...]:
         if e.model.served.precision != "float32":
             rows.append(
                 f"Thresholds were chosen on the float32 net; the line runs {e.model.served.precision}, which a "
-                "paired test on decisions allowed."
+                "paired test on decisions allowed"
+                + (
+                    "; that test was made with the earlier thresholds: repeat it with lineside export."
+                    if e.point_is_new
+                    else "."
+                )
             )
     rows.append("Intervals of rates are exact (Clopper–Pearson), two-sided, and widened where pictures are tied.")
     rows.append("ECE is binned and never below 0, so it is a little too high; its interval allows for that.")

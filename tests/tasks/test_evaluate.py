@@ -1,0 +1,275 @@
+"""`lineside evaluate` on a bundle made by hand: who is left out, what is stored, what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lineside.bundle import folder
+from lineside.bundle.folder import open_bundle
+from lineside.bundle.model import load
+from lineside.cli.main import main
+from lineside.data import picture
+from lineside.errors import BundleError, DataError, SettingsError
+from lineside.evidence import report as reports
+from lineside.tasks.classify.decode import decider
+from lineside.tasks.classify.evaluate import evaluate, store
+from lineside.tasks.classify.page import report
+from lineside.tasks.classify.unseen import split_of
+
+NEW = {"blue": 30, "green": 25, "red": 40}
+
+
+def run(capsys, *flags: object) -> tuple[int, dict]:
+    code = main(["evaluate", *map(str, flags), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_what_the_bundle_saw_is_left_out(bundle, colours):
+    parts = split_of(open_bundle(bundle))
+    e = evaluate(bundle, str(colours))
+    assert e.score.n == len(parts.of("test")) == len(e.pictures)
+    assert {p.name for p in e.pictures} == {p.name for p in parts.of("test")}
+    assert e.unseen.trained_on == len(parts.of("train"))
+    assert e.unseen.calibrated_on == len(parts.of("calibrate"))
+    assert e.unseen.new == 0
+
+
+def test_content_decides_not_names(bundle, colours, tmp_path):
+    """Trained-on pictures under other names, in other folders, are still left out."""
+    parts = split_of(open_bundle(bundle))
+    for i, (part, one) in enumerate(zip(parts.part, parts.pictures, strict=True)):
+        target = tmp_path / "renamed" / one.label / f"{'x' if part == 'test' else 'a'}{i}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(colours / one.name, target)
+    e = evaluate(bundle, str(tmp_path / "renamed"))
+    assert e.score.n == len(parts.of("test"))
+    assert all("/x" in p.name for p in e.pictures)
+
+
+def test_near_duplicates_of_what_it_saw_are_left_out(bundle, colours, make, tmp_path):
+    data = make("new", NEW, seed=5)
+    one = split_of(open_bundle(bundle)).of("train")[0]
+    shutil.copy(colours / one.name, data / one.label / "seen.png")
+    pixels = picture.load(colours / one.name)
+    Image.fromarray(np.clip(pixels.astype(int) + 1, 0, 255).astype(np.uint8)).save(data / one.label / "nearly.png")
+    e = evaluate(bundle, str(data))
+    assert e.unseen.trained_on == 1
+    assert e.unseen.nearly_seen == (f"{one.label}/nearly.png",)
+    assert e.score.n == sum(NEW.values())
+
+
+def test_the_numbers_are_those_of_the_line(bundle, make):
+    """Part by part through load and decider, as the line does it."""
+    data = make("new", NEW, seed=6)
+    e = evaluate(bundle, str(data))
+    model = load(bundle)
+    decide = decider(model.manifest.classes, model.manifest.accept, model.manifest.operating_point)
+    for row, one in enumerate(e.pictures):
+        decision = decide(model.infer(picture.load(one.path)[None])[0])
+        assert decision.verdict == e.judged.verdicts[row]
+    accepted = e.judged.verdicts == "accept"
+    assert e.score.escape.value == accepted[~e.judged.is_good].mean()
+    assert e.score.escape.n == NEW["red"]
+    assert e.score.overkill.n == NEW["blue"] + NEW["green"]
+
+
+def test_the_result_is_stored_and_the_look_is_counted(bundle, make, capsys):
+    data = make("new", NEW, seed=7)
+    for looks in (1, 2):
+        code, said = run(capsys, bundle, data)
+        assert code == 0
+        assert said["looks"] == looks
+        opened = open_bundle(bundle)
+        assert opened.manifest.evaluations == looks
+        assert opened.manifest.metrics["test escape"].value == said["metrics"]["test escape"]["value"]
+        page = opened.read("report.html").decode()
+        assert f"looked at {looks} time" in page
+        assert said["report"] == str(bundle / "report.html")
+
+
+def test_a_new_promise_gives_new_thresholds_from_calibrate_alone(bundle, make, capsys):
+    before = load(bundle).manifest
+    code, said = run(capsys, bundle, make("new", NEW, seed=8), "--max-escape", 0.2, "--confidence", 0.9)
+    assert code == 0
+    after = load(bundle).manifest.operating_point
+    assert (after.max_escape, after.confidence) == (0.2, 0.9)
+    assert after.accept_at <= before.operating_point.accept_at
+    assert after.n_bad == before.operating_point.n_bad
+    assert said["operating_point"]["accept_at"] == after.accept_at
+    assert said["verdict"] == "shown"
+
+
+def test_a_promise_that_can_not_be_shown_is_an_honest_no(bundle, make, capsys):
+    code, said = run(capsys, bundle, make("new", NEW, seed=9), "--max-escape", 0.001)
+    assert code == 1
+    assert said["verdict"] == "not shown"
+    assert "more bad parts, none of them accepted, would show it" in said["headline"]
+
+
+def test_test_can_contradict_what_calibrate_showed(bundle, make, capsys):
+    """Bad parts that look good: another kind of defect than calibrate had."""
+    data = make("new", {"blue": 20, "red": 5}, seed=10)
+    make("odd", {"blue": 60, "red": 1}, seed=11)
+    for file in (data.parent / "odd" / "blue").iterdir():
+        shutil.copy(file, data / "red" / file.name)
+    code, said = run(capsys, bundle, data)
+    assert code == 1
+    assert said["verdict"] == "contradicted"
+    assert "contradicted by test" in said["headline"]
+
+
+def test_bad_parts_alone_can_be_evaluated(bundle, make, capsys):
+    code, said = run(capsys, bundle, make("new", {"red": 50}, seed=12))
+    assert code == 0
+    assert said["metrics"]["test escape"]["n"] == 50
+    assert said["metrics"]["test overkill"]["value"] is None
+    page = open_bundle(bundle).read("report.html").decode()
+    assert "There is no test picture of blue, green" in page
+
+
+def test_nothing_new_is_refused(bundle, colours, tmp_path):
+    parts = split_of(open_bundle(bundle))
+    for one in (*parts.of("train"), *parts.of("calibrate")):
+        (tmp_path / "old" / one.label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(colours / one.name, tmp_path / "old" / one.name)
+    with pytest.raises(
+        DataError, match=r"none of its \d+ pictures is new to the bundle: \d+ trained it, \d+ calibrated"
+    ):
+        evaluate(bundle, str(tmp_path / "old"))
+    assert open_bundle(bundle).manifest.evaluations == 0
+
+
+def test_an_unknown_class_is_refused(bundle, make):
+    data = make("new", {"blue": 20, "red": 20}, seed=13)
+    (data / "red").rename(data / "rusty")
+    with pytest.raises(DataError, match="20 pictures have a class that the bundle does not know: 'rusty'"):
+        evaluate(bundle, str(data))
+
+
+def test_errors_in_the_data_fail_unless_quarantined(bundle, make, tmp_path):
+    data = make("new", NEW, seed=14)
+    (data / "red" / "broken.png").write_bytes(b"")
+    with pytest.raises(DataError, match="1 errors, so a number measured on it would not be true"):
+        evaluate(bundle, str(data))
+    leave = tmp_path / "leave.csv"
+    leave.write_text("name,code,message\nred/broken.png,zero-byte,x\n")
+    assert evaluate(bundle, str(data), quarantine=leave).score.n == sum(NEW.values())
+
+
+def test_pictures_smaller_than_the_bundle_takes_are_refused(bundle, make):
+    data = make("new", NEW, seed=15)
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(data / "red" / "tiny.png")
+    with pytest.raises(DataError, match=r"1 pictures have a side under the 16 pixels .* red/tiny.png, 40×12"):
+        evaluate(bundle, str(data))
+
+
+def test_a_signed_bundle_is_not_changed(bundle, make, capsys, tmp_path):
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from lineside.bundle import signature
+
+    key = Ed25519PrivateKey.generate()
+    folder.replace(bundle, {}, lambda now: now, sign=lambda data: signature.sign(data, key))
+    before = open_bundle(bundle).sha256
+    code, said = run(capsys, bundle, make("new", NEW, seed=16))
+    assert code == 0
+    assert open_bundle(bundle).sha256 == before
+    assert said["report"] == str(bundle.with_name("colour.bundle.report.html"))
+    assert "The bundle is signed" in bundle.with_name("colour.bundle.report.html").read_text("utf-8")
+
+
+def test_a_bundle_that_only_sorts(sorter, make, capsys):
+    data = make("new", NEW, seed=22)
+    code, said = run(capsys, sorter, data)
+    assert code == 0
+    assert said["verdict"] == "sorts only"
+    assert said["operating_point"] is None
+    assert not any("escape" in name for name in said["metrics"])
+    assert "This bundle only sorts" in open_bundle(sorter).read("report.html").decode()
+    with pytest.raises(SettingsError, match="this bundle has no accepted class, it only sorts"):
+        evaluate(sorter, str(data), max_escape=0.01)
+
+
+def test_o_writes_the_report_there_too(bundle, make, capsys, tmp_path):
+    place = tmp_path / "my report.html"
+    code = main(["evaluate", str(bundle), str(make("new", NEW, seed=17)), "-o", str(place)])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert place.read_bytes() == open_bundle(bundle).read("report.html")
+    for word in ("top-1", "escape", "overkill", "hold", "95 % interval", str(place)):
+        assert word in out
+
+
+def test_a_report_that_can_not_be_written(bundle, make, tmp_path):
+    with pytest.raises(DataError, match="the report can not be written"):
+        reports.write(tmp_path / "nowhere" / "report.html", "x")
+
+
+def test_a_bundle_replaced_meanwhile_is_not_touched(bundle, make, change):
+    e = evaluate(bundle, str(make("new", NEW, seed=18)))
+    files = {"model.onnx": open_bundle(bundle).read("model.onnx") + b"\x00\x00"}
+    folder.replace(bundle, files, lambda now: now)
+    with pytest.raises(BundleError, match="was replaced by another model while this one was evaluated"):
+        store(e, "<html></html>")
+
+
+@pytest.mark.parametrize("promise", [0.0, 1.0, -0.1])
+def test_a_promise_must_be_a_rate(bundle, colours, promise):
+    with pytest.raises(SettingsError, match="max escape: expected a number between 0 and 1"):
+        evaluate(bundle, str(colours), max_escape=promise)
+
+
+def test_no_bundle_there(tmp_path, colours, capsys):
+    assert main(["evaluate", str(tmp_path / "none"), str(colours)]) == 4
+    assert "there is no bundle here" in capsys.readouterr().err
+
+
+def test_names_and_labels_are_hostile(bundle, make):
+    """A file name full of markup reaches the page as text, and the page has no script, no link, no event."""
+    data = make("new", NEW, seed=19)
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\n{{ 7 * 7 }}.png"
+    evil = evil.replace("/", "∕")
+    for label in ("blue", "red"):
+        for file in list((data / label).iterdir())[:15]:
+            file.rename(data / label / f"{file.stem}{evil}")
+    page = reports.render(report(evaluate(bundle, str(data))))
+    assert "<script" not in page
+    assert "&lt;img src=x onerror" in page
+    assert "<img src=x" not in page
+    assert "{{ 7 * 7 }}" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_the_report_says_it_all_and_stays_small(bundle, make):
+    e = evaluate(bundle, str(make("new", {"blue": 120, "green": 100, "red": 200}, seed=20, strength=4.0)))
+    page = report(e)
+    text = reports.render(page)
+    assert len(page.errors) == 48 < page.errors_in_all
+    assert len(page.near) == 16
+    assert len(text.encode()) < 5_000_000
+    for words in (
+        "What was measured",
+        "Operating point",
+        "Confusion matrix",
+        "Errors, the worst first",
+        "What this rests on",
+        "Provenance",
+        e.manifest.files["model.onnx"],
+        "calibrate, ",
+    ):
+        assert words in text
+    assert text.count("<svg") == 4
+    escapes = [s for s in page.errors if s.note.startswith("escape")]
+    assert page.errors[: len(escapes)] == tuple(escapes)
+    assert [s.margin for s in escapes] == sorted((s.margin for s in escapes), reverse=True)
+
+
+def test_same_seed_same_metrics(bundle, make):
+    data = make("new", NEW, seed=21)
+    first, again = (evaluate(bundle, str(data), seed=3).score.metrics() for _ in range(2))
+    assert first == again
