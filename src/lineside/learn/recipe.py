@@ -40,8 +40,8 @@ class Recipe:
     size_px: int = 0  # side the net sees; 0: the net's own
     seed: int = 0
     freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
-    views: int = 6  # augmented views of each training picture in the feature cache
-    epochs: int = 30
+    views: int = 4  # augmented views of each training picture in the feature cache
+    epochs: int = 15
     batch: int = 32
     rate: float = 0.002  # of a net from scratch and of a new head
     fine_tune_rate: float = 0.1  # share of `rate` for stages that come with weights
@@ -50,7 +50,7 @@ class Recipe:
     label_smoothing: float = 0.05
     class_weights: Literal["auto", "balanced", "none"] = "auto"  # auto: balanced where one class is 3 times another
     ema: float = 0.98  # decay per step of the averaged weights that are kept
-    patience: int = 6  # epochs without a lower calibrate loss before training stops
+    patience: int = 4  # epochs without a lower calibrate loss before training stops
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where measured faster here
     cache_gb: float = 8.0  # largest feature cache on disk
     checkpoint_s: float = 20.0  # seconds between checkpoints inside an epoch

@@ -145,7 +145,7 @@ def fit(
         seen_height_px=decided.seen_height_px,
         logits=logits,
         operating_point=operating_point(logits, held.labels, groups, classes, promise),
-        metrics={"calibrate_top1": clopper_pearson(int((logits.argmax(1) == held.labels).sum()), len(held.labels))},
+        metrics={"calibrate top-1": clopper_pearson(int((logits.argmax(1) == held.labels).sum()), len(held.labels))},
     )
     clock.lap("calibration")
     return Fitted(trained, state.ended, len(state.history), clock.seconds)

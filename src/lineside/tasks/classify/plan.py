@@ -32,7 +32,7 @@ from lineside.tasks.classify.fit import Screen, class_weights, examples_of, pool
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 WORSE = 0.05  # p below which a faster net counts as worse than the best
 SMALL_PX = 64  # pictures up to this side are also tried with nets made for small pictures, from scratch
-FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride: below are edges and textures
+FREEZE_TO_STRIDE = 32  # fine-tuning begins with the first stage of this stride
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _choose(
     run: RunFolder,
     screen: Screen,
 ) -> tuple[Recipe, list[str]]:
-    names = [name for name, row in NETS.items() if row.weights and recipe.weights != "none" and at_hand(name)]
+    names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0])]
     if len(names) == 1 and max_latency_ms is None:
         others = ", ".join(name for name, row in NETS.items() if row.weights and name not in names)
         return replace(recipe, net=names[0]), [
@@ -173,7 +173,7 @@ def _probe(
     side = _side(recipe, row)
     net_input = Input(side, row.mean, row.std, prescale_for(height[0], width[0], side)).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
-    below, above = split_at(load_weights(name, len(classes), weights=recipe.weights), "head")
+    below, above = split_at(load_weights(name, len(classes), offline=True), "head")
     found: dict[str, Examples] = {}
     for part, most in SAMPLE.items():
         paths, labels, names = examples_of(split, part, classes)
