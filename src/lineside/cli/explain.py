@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lineside.explain.explain import explain, summary
     from lineside.progress import bar
+    from lineside.settings import plain
 
     folder = args.output or args.bundle.with_name(f"{args.bundle.name}.explain")
     with bar("explain") as progress:
@@ -41,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
                         "stage": m.stage,
                         "exact": m.exact,
                         "share": proof.share,
-                        "score": proof.score,
-                        "blurred": proof.blurred,
-                        "elsewhere": list(proof.elsewhere),
+                        "whole": plain(proof.whole),
+                        "blurred": plain(proof.blurred),
+                        "elsewhere": plain(proof.elsewhere),
                     }
                     for m, _, proof in one.maps
                 ],

@@ -133,9 +133,9 @@ def summary(written: Written) -> Iterator[str]:
     for one, _ in written.pictures:
         best, score = one.scores[0]
         proof = one.maps[0][2]
-        asked = "" if one.category == best else f", explained as {one.category} ({proof.score:.3f})"
+        asked = "" if one.category == best else f", explained as {one.category} ({proof.whole.score:.3f})"
         yield (
-            f"{one.path}: {best} {score:.3f}{asked}; blurring the map's hottest {proof.share:.0%} leaves "
-            f"{proof.blurred:.3f}, the same shape elsewhere {np.mean(proof.elsewhere):.3f} (mean of "
-            f"{len(proof.elsewhere)})"
+            f"{one.path}: {best} {score:.3f}{asked}; lead {proof.whole.lead:.2f}, with the map's hottest "
+            f"{proof.share:.0%} blurred {proof.blurred.lead:.2f}, with the same shape elsewhere "
+            f"{proof.elsewhere_lead:.2f} (mean of {len(proof.elsewhere)})"
         )

@@ -53,7 +53,6 @@ def render(
         conv=conv,
         small=lambda picture: inline(shrink(picture)),
         inline=inline,
-        mean=lambda values: float(np.mean(values)),
         style=Markup(style + here.joinpath("page.css").read_text("utf-8")),
     )
 

@@ -1,0 +1,222 @@
+"""The verb from end to end on a bundle with a net set by hand, and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import nn
+
+from lineside import settings
+from lineside.bundle import folder as bundles
+from lineside.bundle.manifest import FORMAT, TASK, Data, Input, Manifest, Served
+from lineside.cli.main import main
+from lineside.errors import DataError, PictureError, SettingsError
+from lineside.explain import features, filters, heat
+from lineside.explain.explain import explain, summary
+from lineside.nets.catalog import NETS
+
+FILES = ("weights.safetensors", "model.onnx", "split.csv", "calibrate.csv", "parity.json", "samples/samples.json")
+
+
+def files_of(net: nn.Module) -> dict[str, bytes]:
+    return {**dict.fromkeys(FILES, b"{}"), "weights.safetensors": save(net.state_dict())}
+
+
+def manifest(net: str, size_px: int, classes: tuple[str, ...]) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        task=TASK,
+        created="2026-11-22T12:00:00Z",
+        classes=classes,
+        accept=(),
+        input=Input(size_px, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1, 8, (32, 64), (32, 64)),
+        net=net,
+        temperature=1.0,
+        served=(Served("onnxruntime", "float32", "model.onnx"),),
+        data=Data("made", "made", {"calibrate": dict.fromkeys(classes, 1)}, "0" * 64),
+        files=dict.fromkeys(FILES, "0" * 64),
+        operating_point=None,
+        metrics={},
+        recipe={},
+        versions={"lineside": "0"},
+    )
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return NETS["resnet20"].build(3).eval()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, net) -> Path:
+    """A bundle of an untrained net: explain reads the manifest and the weights, and nothing else."""
+    path = tmp_path_factory.mktemp("explain") / "a b.bundle"
+    bundles.write(path, files_of(net), manifest("resnet20", 32, ("<b>bad", "fair", "gut")))
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "<i>part 1.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_it_writes_maps_filters_and_strips_and_one_page_that_needs_nothing_else(bundle, picture, tmp_path):
+    grey = tmp_path / "grey.png"
+    Image.fromarray(np.arange(40 * 33, dtype=np.uint8).reshape(40, 33)).save(grey)
+    written = explain(bundle, [picture, grey], tmp_path / "out")
+    found = {p.name for p in (tmp_path / "out").iterdir()}
+    stages = ("stem", "stage1", "stage2", "stage3")
+    for stem in ("01-<i>part 1", "02-grey"):
+        assert {f"{stem}.map-stage3.png", f"{stem}.map-stage2.png"} <= found
+        assert {f"{stem}.features-{stage}.png" for stage in stages} <= found
+    assert {"filters.png", "index.html"} <= found
+    with Image.open(tmp_path / "out" / "01-<i>part 1.map-stage3.png") as laid:
+        assert laid.size == (60, 48)
+        assert laid.mode == "RGB"
+    page = written.page.read_text("utf-8")
+    assert "<i>part" not in page
+    assert "&lt;i&gt;part 1.png" in page
+    assert "<b>bad" not in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") == 1 + 2 * (3 + len(stages))
+    (one, _), _ = written.pictures
+    assert sum(score for _, score in one.scores) == pytest.approx(1, abs=1e-5)
+    assert one.category == one.scores[0][0]
+    assert len(list(summary(written))) == 2
+
+
+def test_scores_are_the_nets(bundle, picture, net, tmp_path):
+    from lineside.data.picture import load
+    from lineside.nets.input import Input as Prepare
+
+    written = explain(bundle, [picture], tmp_path / "out")
+    with torch.no_grad():
+        x = Prepare(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))(torch.from_numpy(load(picture))[None])
+        expected = net(x).softmax(1)[0]
+    assert dict(written.pictures[0][0].scores) == pytest.approx(
+        dict(zip(("<b>bad", "fair", "gut"), expected.tolist(), strict=True)), abs=1e-5
+    )
+
+
+def test_class_and_stage_can_be_chosen_and_the_answer_repeats(bundle, picture, tmp_path):
+    first, again = (
+        explain(bundle, [picture], tmp_path / name, category="gut", stage="stage1").pictures[0][0] for name in "ab"
+    )
+    assert first.category == "gut"
+    assert [m.stage for m, _, _ in first.maps] == ["stage1"]
+    assert first.maps[0][2] == again.maps[0][2]
+    assert np.array_equal(first.maps[0][1], again.maps[0][1])
+
+
+def test_what_is_wrong_is_said(bundle, picture, tmp_path):
+    with pytest.raises(SettingsError, match=r"class 'gutt' is not in .*a b\.bundle; did you mean gut\?"):
+        explain(bundle, [picture], tmp_path / "out", category="gutt")
+    with pytest.raises(SettingsError, match=r"class 'x' is not in .*; its classes: <b>bad, fair, gut"):
+        explain(bundle, [picture], tmp_path / "out", category="x")
+    with pytest.raises(SettingsError, match=r"stage 'stage7' is not in this net; did you mean stage"):
+        explain(bundle, [picture], tmp_path / "out", stage="stage7")
+    text = tmp_path / "notes.txt"
+    text.write_text("not a picture")
+    with pytest.raises(PictureError, match=r"notes\.txt: begins with b'not a pi', which is none of JPEG"):
+        explain(bundle, [text], tmp_path / "out")
+    with pytest.raises(PictureError, match=r"gone\.png: can not be read"):
+        explain(bundle, [tmp_path / "gone.png"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"notes\.txt/out: can not be written \(.*\); name another folder with -o"):
+        explain(bundle, [picture], text / "out")
+
+
+def test_a_picture_below_the_bundles_least_side_is_refused(bundle, tmp_path, net):
+    one = manifest("resnet20", 32, ("a", "b", "c"))
+    coarse = replace(one, input=replace(one.input, prescale=3, min_side_px=20))
+    bundles.write(tmp_path / "coarse.bundle", files_of(net), coarse)
+    Image.new("RGB", (60, 19)).save(tmp_path / "small.png")
+    with pytest.raises(PictureError, match=r"small\.png: its shorter side is 19 px, the bundle asks 20"):
+        explain(tmp_path / "coarse.bundle", [tmp_path / "small.png"], tmp_path / "out")
+
+
+def test_the_verb(bundle, picture, tmp_path, capsys):
+    assert main(["explain", str(bundle), str(picture), "-o", str(tmp_path / "o"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) == {"page", "filters", "images"}
+    assert set(told["images"][0]["scores"]) == {"<b>bad", "fair", "gut"}
+    assert [m["stage"] for m in told["images"][0]["maps"]] == ["stage3", "stage2"]
+    assert all(Path(path).exists() for path in told["images"][0]["files"])
+    assert main(["explain", str(bundle), str(picture)]) == 0
+    assert (bundle.parent / "a b.bundle.explain" / "index.html").exists()
+    assert "page: " in capsys.readouterr().out
+    assert main(["explain", str(tmp_path), str(picture)]) == 4
+    assert main(["explain", str(bundle), str(bundle / "manifest.json")]) == 3
+    assert main(["explain", str(bundle), str(picture), "--stage", "head"]) == 2
+
+
+def test_a_bundle_of_another_task_is_refused(bundle, picture, tmp_path, capsys):
+    values = settings.plain(manifest("resnet20", 32, ("a", "b")))
+    other = tmp_path / "other.bundle"
+    other.mkdir()
+    for path in bundle.iterdir():
+        if path.is_file():
+            (other / path.name).write_bytes(path.read_bytes())
+    (other / "manifest.json").write_text(json.dumps({**values, "task": "detect"}))
+    assert main(["explain", str(other), str(picture)]) == 4
+    assert "detect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "side"), [("resnet18", 64, 7), ("efficientnet_lite0", 32, 3), ("lenet5", 6, 5)]
+)
+def test_every_filter_is_in_the_picture_once(name, count, side):
+    net = NETS[name].build(2)
+    tiles = filters.filters(net)
+    assert tiles.shape == (count, side, side, 3)
+    assert (tiles.reshape(count, -1).min(1) == 0).all()
+    assert (tiles.reshape(count, -1).max(1) == 255).all()
+    weight = filters.first_conv(net).weight
+    if weight.shape[1] == 3:  # RGB order, place by place
+        greatest = weight.permute(0, 2, 3, 1).reshape(count, -1).argmax(1).numpy()
+        assert (tiles.reshape(count, -1)[np.arange(count), greatest] == 255).all()
+    sheet = filters.picture(tiles)
+    zoom = -(-filters.TILE_PX // side)
+    paper = (sheet == filters.PAPER).all(2)
+    columns = 1 + int(paper.all(0).reshape(-1)[1:-1].sum() // filters.GAP_PX)
+    rows = 1 + int(paper.all(1).reshape(-1)[1:-1].sum() // filters.GAP_PX)
+    assert (rows - 1) * columns < count <= rows * columns
+    assert np.array_equal(sheet[:zoom, :zoom], np.broadcast_to(tiles[0, 0, 0], (zoom, zoom, 3)))
+
+
+def test_a_filter_without_any_weight_is_grey():
+    net = NETS["lenet5"].build(2)
+    nn.init.zeros_(filters.first_conv(net).weight)
+    assert set(filters.filters(net).flatten().tolist()) == {128}
+
+
+def test_a_strip_shows_the_channels_that_vary_most_and_never_more_than_there_are():
+    maps = torch.zeros(1, 12, 5, 7)
+    maps[0, 3, 2, 2], maps[0, 9, 0, 0] = 10.0, 20.0
+    found = features.strip("stage1", maps)
+    assert found.shown[:2] == (9, 3)
+    assert len(found.shown) == features.CHANNELS
+    assert found.picture.shape == (112, 8 * 112 + 7 * 4, 3)
+    assert features.strip("stem", torch.rand(1, 3, 4, 4)).picture.shape == (112, 3 * 112 + 2 * 4, 3)
+    assert np.array_equal(found.picture[0, 0], heat.colours(np.array([[1.0]]))[0, 0])
+
+
+def test_the_overlay_colours_where_the_map_is_hot_and_nowhere_else():
+    picture = np.full((40, 60, 3), 100, np.uint8)
+    values = np.full((4, 6), -1.0)
+    assert np.array_equal(heat.overlay(picture, values), picture)
+    values[1, 4] = 2.0
+    laid = heat.overlay(picture, values)
+    moved = np.abs(laid.astype(int) - picture).sum(2)
+    assert (moved.argmax() // 60 // 10, moved.argmax() % 60 // 10) == (1, 4)
+    assert not moved[:, :30].any()
