@@ -1,7 +1,9 @@
 """`lineside evaluate` on a bundle made by hand: who is left out, what is stored, what is refused."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,3 +275,18 @@ def test_same_seed_same_metrics(bundle, make):
     data = make("new", NEW, seed=21)
     first, again = (evaluate(bundle, str(data), seed=3).score.metrics() for _ in range(2))
     assert first == again
+
+
+def test_the_commands_of_the_page_run(bundle, colours, tmp_path, monkeypatch, capsys):
+    """docs/evaluate.md: the shell block and the Python block, with these names for BUNDLE and DATA."""
+    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
+    shell, python = re.findall(r"```(?:python)?\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "parts.bundle").symlink_to(bundle)
+    (tmp_path / "parts").symlink_to(colours)
+    monkeypatch.chdir(tmp_path)
+    exec(python, {})  # noqa: S102 our own page
+    assert "%" in capsys.readouterr().out
+    for line in shell.strip().splitlines():
+        argv = line.replace("BUNDLE", str(bundle)).replace("DATA", "parts").split()
+        assert main(argv[1:]) in (0, 1)
+    assert (tmp_path / "report.html").exists()
