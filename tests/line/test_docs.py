@@ -6,11 +6,12 @@ from pathlib import Path
 
 from lineside.cli import run as verb
 from lineside.line.decide import WARM_UPS
+from lineside.line.run import ROOM
 from lineside.line.sink.catalog import SINKS
 from lineside.line.sink.sink import COLUMNS
 from lineside.line.source.catalog import SOURCES
 from lineside.line.station import REASONS
-from lineside.store.recorder import GATHER_S, ROOM
+from lineside.store.recorder import GATHER_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "run.md").read_text(encoding="utf-8")
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lineside.errors import LineError, SettingsError
+from lineside.line import control
 from lineside.line.control import Finish
 from lineside.line.decide import doubts
 from lineside.line.run import run
@@ -160,6 +161,43 @@ def test_a_hung_engine_rejects_at_the_deadline_and_the_line_goes_on(store):
     assert summary.parts == summary.stored == 7
 
 
+def test_a_hung_engine_does_not_fill_the_memory(store):
+    """Parts that had their verdict do not wait at the engine's door with their pictures."""
+    release, alive = threading.Event(), []
+
+    def infer(pictures):
+        if pictures[0, 0, 0, 0] == 7:
+            release.wait(20)
+        return logits_of(pictures)
+
+    def actuate(part, verdict, reason):
+        if part.sequence == 300:
+            alive.append(sum(isinstance(one, Frame) for one in gc.get_objects()))
+            release.set()
+
+    frames = (frame(n, (7, 7, 7) if n > 1 else RED) for n in range(1, 301))
+    summary = run(stub(infer), Source("mem:", frames, 300), [], store, max_fps=1000, deadline_ms=1, actuate=actuate)
+    assert summary.deadline_misses >= 299
+    assert alive[0] < 100
+
+
+def test_a_hung_engine_does_not_keep_the_line_from_stopping(store, monkeypatch):
+    monkeypatch.setattr(control, "GRACE_S", 0.1)
+    inbox, release = queue.SimpleQueue(), threading.Event()
+
+    def infer(pictures):
+        if pictures[0, 0, 0, 0] == 7:
+            inbox.put(Finish())
+            release.wait(20)
+        return logits_of(pictures)
+
+    frames = (frame(n, (7, 7, 7) if n == 2 else RED) for n in itertools.count(1))
+    summary = run(stub(infer), Source("mem:", frames, None), [], store, inbox=inbox)
+    release.set()
+    assert summary.interrupted
+    assert rows(store, "sequence, verdict, reason") == [(1, "accept", "decided"), (2, "reject", "stopped")]
+
+
 def test_a_late_answer_is_a_reject(store):
     def infer(pictures):
         time.sleep(0.05 if pictures[0, 0, 0, 0] == 7 else 0)
@@ -280,9 +318,9 @@ def test_an_engine_that_does_not_start_is_refused(store):
         run(stub(infer), source(frame(1)), [], store)
 
 
-@pytest.mark.parametrize("given", [{"max_fps": 0}, {"deadline_ms": float("nan")}, {"parts": -1}])
+@pytest.mark.parametrize("given", [{"max_fps": 0}, {"max_fps": 1e-300}, {"deadline_ms": float("nan")}, {"parts": -1}])
 def test_settings_out_of_range_are_refused(store, given):
-    with pytest.raises(SettingsError, match="expected a number above 0"):
+    with pytest.raises(SettingsError, match="expected a number of at least"):
         run(stub(), source(frame(1)), [], store, **given)
 
 

@@ -17,6 +17,7 @@ from lineside.line.decide import Answer
 from lineside.line.row import Flight
 from lineside.line.source.frame import Frame
 
+MAX_WAIT_S = 3600.0  # to wake once too often is harmless; to ask a lock for a thousand years is an error
 GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
 
 
@@ -72,7 +73,7 @@ class Line:
     def patience_s(self) -> float | None:
         """How long nothing may happen before `wake`; None: for ever."""
         due = [ns for ns in (st.next_deadline_ns(self.state), self._give_up_ns) if ns is not None]
-        return max(0, min(due) - self._now_ns()) / 1e9 if due else None
+        return min(max(0, min(due) - self._now_ns()) / 1e9, MAX_WAIT_S) if due else None
 
     def wake(self) -> None:
         """A deadline has passed, or the patience after a request to stop."""
@@ -112,16 +113,17 @@ class Line:
         """Keep the engine busy: after a verdict, never before it."""
         if self._ready and not self.state.waiting:
             self._trigger(self._ready.popleft(), self._now_ns())
-        while self._waiting and not self._engine_busy:
-            if (frame := self._waiting.popleft()).sequence in self._flights:  # else its verdict has left already
-                self._engine_busy = True
-                self._infer(frame)
+        while self._waiting and self._waiting[0].sequence not in self._flights:
+            self._waiting.popleft()  # its verdict has left already: not worth an inference, nor its memory
+        if self._waiting and not self._engine_busy:
+            self._engine_busy = True
+            self._infer(self._waiting.popleft())
 
     def _trigger(self, frame: Frame, time_ns: int) -> None:
         self._flights[frame.sequence] = Flight(frame)
         self._waiting.append(frame)
         self._step(st.Triggered(st.Part(frame.part_id, frame.sequence), time_ns))
-        self._step(st.Tick(self._now_ns()))  # let in after its deadline: not worth an inference
+        self._step(st.Tick(self._now_ns()))  # it may have been let in after its deadline
 
     def _step(self, event: st.Event) -> None:
         self.state, actions = st.step(self.state, event)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # SQLAlchemy takes 0.4 s to import: only a line that really r
     from sqlalchemy import Engine
 
 IN_FLIGHT = 16  # parts between trigger and verdict, where triggers do not wait for verdicts
+ROOM, ROOM_BYTES = 256, 256 * 2**20  # at most so many inspections, and bytes of their pictures, wait for the disk
 PROGRESS_EVERY_S = 0.2
 CLOSE_S = 60.0  # for the store and the sinks to take the last results
 
@@ -82,7 +83,7 @@ def run(
         for sink in sinks:
             sink.tell(group)
 
-    recorder = Recorder(store, row, tell=tell, failed=lambda sentence: inbox.put(Lost(sentence)))
+    recorder = Recorder(store, row, tell=tell, failed=lambda sentence: inbox.put(Lost(sentence)), room=_room(first))
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
     room = Room(2 if max_fps is None else IN_FLIGHT)  # 2: one in flight, one that is ready to follow
@@ -156,7 +157,12 @@ def _run_row(model: Model, source: Source, settings: dict[str, Any]) -> Run:
     )
 
 
+def _room(first: Frame | None) -> int:
+    """Inspections between trigger and commit: they hold their pictures, and a slow disk must not eat the memory."""
+    return max(8, min(ROOM, ROOM_BYTES // max(1, first.size_bytes if first else 1)))
+
+
 def _check(deadline_ms: float | None, max_fps: float | None, parts: int | None) -> None:
-    for name, value in (("deadline_ms", deadline_ms), ("max_fps", max_fps), ("parts", parts)):
-        if value is not None and not 0 < value < float("inf"):
-            raise SettingsError(f"{name}: expected a number above 0, got {value}")
+    for name, value, least in (("deadline_ms", deadline_ms, 1e-3), ("max_fps", max_fps, 1e-3), ("parts", parts, 1)):
+        if value is not None and not least <= value < float("inf"):
+            raise SettingsError(f"{name}: expected a number of at least {least:g}, got {value}")

@@ -23,7 +23,6 @@ from lineside.store.open import why
 from lineside.store.records import Inspection, Run
 from lineside.store.tables import INSPECTION, RUN
 
-ROOM = 256  # inspections between trigger and commit
 GATHER_S = 0.02  # how long the first of a group waits for company: a commit costs as much as five rows
 Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
 COLUMNS = tuple(field.name for field in fields(Inspection))
@@ -39,7 +38,7 @@ class Recorder:
         *,
         tell: Callable[[Sequence[Inspection]], None],
         failed: Callable[[str], None],
-        room: int = ROOM,
+        room: int = 256,
     ):
         self._engine, self._run_id, self._tell, self._failed = engine, run.id, tell, failed
         self._where = engine.url.database or str(engine.url)

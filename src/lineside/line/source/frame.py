@@ -30,6 +30,10 @@ class Frame:
     learnt: bool = False  # the bundle was trained or calibrated on this very picture: it proves nothing
     again: bool = False  # one more exposure of a part that came before in this run: no independent witness
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data) if self.data is not None else self.picture.nbytes if self.picture is not None else 0
+
     def sha256(self) -> str:
         """Of the file's bytes, or of the pixels in row order; "" where there is neither. About 1 ms per megapixel."""
         if self.digest:
