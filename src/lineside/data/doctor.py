@@ -236,8 +236,8 @@ def _classes(dataset: Dataset, pictures: list[Picture]) -> list[Finding]:
             for label in sorted(labels - labels_in["train"]):
                 names = tuple(p.name for p in pictures if p.part == part and p.label == label)
                 message = (
-                    f"class {label!r}: {many(len(names), 'picture')} in {part}, none in train ({some(names)}); no model "
-                    "can learn it: add some to train or take it out"
+                    f"class {label!r}: {many(len(names), 'picture')} in {part}, none in train ({some(names)}); "
+                    "no model can learn it: add some to train or take it out"
                 )
                 findings.append(found("class-not-in-train", names, message))
             for label in sorted(labels_in["train"] - labels):

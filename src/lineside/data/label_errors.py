@@ -24,10 +24,10 @@ def suspects(
     given: (N,) class index of each label; probabilities: (N, K), rows with NaN are never suspect; held_out: (N,) bool,
     the rows that did not train the model (default all).
     """
-    finite = np.isfinite(probabilities).all(axis=1)
-    judged: np.ndarray = finite if held_out is None else np.logical_and(finite, held_out)
+    finite = np.isfinite(probabilities.sum(axis=1))
+    judged = finite if held_out is None else np.logical_and(finite, held_out)
     p = np.where(finite[:, None], probabilities, 0.0)
-    threshold: np.ndarray = np.full(p.shape[1], np.inf)
+    threshold = np.full(p.shape[1], np.inf)
     for k in range(p.shape[1]):
         own = np.flatnonzero(judged & (given == k))
         if len(own):

@@ -144,7 +144,8 @@ def _explain(
             most = 1.1 * MAX_WARP * side
             warp = np.clip(warp + weights[:, 2:] / gain, -most, most).astype(np.float32)
         warped = _warp(b, warp, across) if step else b
-        down_slope, across_slope = np.gradient(warped if step else (a + b) / 2, axis=(1, 2))
+        sloping = warped if step else (a + b) / 2
+        down_slope, across_slope = (np.asarray(np.gradient(sloping, axis=axis)) for axis in (1, 2))
         columns = (
             *(warped, np.ones_like(warped)),
             *(across_slope, across_slope * across, down_slope, down_slope * across[:, None]),

@@ -1,0 +1,136 @@
+"""The command: table, JSON, page, quarantine, exit codes; hostile names stay text."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lineside.cli.main import main
+from lineside.data import page
+from lineside.data.doctor import check
+from lineside.data.page import write_page
+from lineside.data.read import read
+from tests.data.drawing import drawing, encoded, put
+
+HOSTILE = [
+    "<script>alert(1)<",
+    "a\x1b[31m\nb.png",
+    "'\"&amp;{{ 7*7 }}.png",
+    "[bold]x[",
+    "</style><img src=x onerror=y>",
+]
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for i in range(3):
+        put(root, f"good/{i}.png", i)
+        put(root, f"bad/{i}.png", i + 10)
+    put(root, "bad/same.png", 0)
+    (root / "good" / "zero.png").write_bytes(b"")
+    return root
+
+
+def lineside(capsys: pytest.CaptureFixture, *command: str) -> tuple[int, str, str]:
+    code = main(["check", *command])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_errors_fail_and_the_table_says_why(dirty: Path, capsys: pytest.CaptureFixture) -> None:
+    code, out, _ = lineside(capsys, str(dirty))
+    assert code == 1
+    assert "error label-conflict one picture has the labels bad, good (bad/same.png, good/0.png)" in out
+    assert "error zero-byte good/zero.png: holds no bytes; copy it again or remove it" in out
+    assert "2 errors: resolve them, or leave files out with --quarantine FILE" in out
+
+
+def test_quarantine_lists_goes_on_and_is_obeyed(dirty: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    listed = tmp_path / "q.csv"
+    code, out, _ = lineside(capsys, str(dirty), "--quarantine", str(listed))
+    assert code == 0
+    assert f"3 files to leave out listed in {listed}" in out
+    again = check(read(str(dirty), quarantine=listed))
+    assert not again.errors
+    assert len(again.pictures) == 5
+
+
+def test_what_no_quarantine_can_mend_still_fails(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    put(tmp_path, "set/good/a.png", 1)
+    assert lineside(capsys, str(tmp_path / "set"), "--quarantine", str(tmp_path / "q.csv"))[0] == 1
+
+
+def test_clean_data_passes_and_absent_data_is_exit_3(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for i in range(20):
+        put(tmp_path, f"good/{i}.png", i)
+        put(tmp_path, f"bad/{i}.png", i + 50)
+    code, out, _ = lineside(capsys, str(tmp_path))
+    assert (code, "no errors, no warnings" in out) == (0, True)
+    code, _, err = lineside(capsys, str(tmp_path / "gone"))
+    assert code == 3
+    assert "gone: is not there; give the data set's folder" in err
+
+
+def test_json_holds_every_finding(dirty: Path, capsys: pytest.CaptureFixture) -> None:
+    code, out, _ = lineside(capsys, str(dirty), "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert (told["pictures"], told["readable"], told["classes"]) == (8, 7, {"bad": 4, "good": 3})
+    assert {f["code"] for f in told["findings"]} == {c["code"] for c in told["counts"]}
+    assert told["findings"][0]["severity"] == "error"
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_hostile_names_are_only_text(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for i, name in enumerate(HOSTILE):
+        for part in name.split("/")[:1]:
+            put(tmp_path, f"set/{part}/x.png", i)
+        (tmp_path / "set" / name.split("/")[0] / "half.png").write_bytes(encoded(drawing(i))[:99])
+    code, out, _ = lineside(capsys, str(tmp_path / "set"), "--html", str(tmp_path / "p.html"))
+    assert code == 1
+    assert "\x1b" not in out
+    assert "[bold]x[" in out
+    parsed = Page((tmp_path / "p.html").read_text("utf-8"))
+    assert not {tag for tag, _ in parsed.tags} & {"script", "iframe", "object"}
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    assert "<script>alert(1)<" in parsed.text
+    assert "{{ 7*7 }}" in parsed.text
+
+
+def test_the_page_holds_everything_it_shows_and_is_bounded(dirty: Path, tmp_path: Path, monkeypatch) -> None:
+    for i in range(30):
+        put(dirty, f"good/copy {i}.png", 1)
+    monkeypatch.setattr(page, "THUMBS_IN_ALL", 5)
+    write_page(check(read(str(dirty))), tmp_path / "p.html")
+    text = (tmp_path / "p.html").read_text("utf-8")
+    parsed = Page(text)
+    images = [attributes["src"] for tag, attributes in parsed.tags if tag == "img"]
+    assert len(images) == 5
+    assert all(src.startswith("data:image/webp;base64,") for src in images)
+    links = [a.get("href") or a.get("src") or "" for _, a in parsed.tags]
+    assert all(link.startswith(("#", "data:")) for link in links if link)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert "and 23 more" in parsed.text
+    assert "default-src 'none'" in text
+
+
+def test_a_page_that_can_not_be_written_is_said(dirty: Path, capsys: pytest.CaptureFixture) -> None:
+    code, _, err = lineside(capsys, str(dirty), "--html", str(dirty / "no" / "p.html"))
+    assert code == 3
+    assert "the page can not be written (No such file or directory)" in err
