@@ -4,7 +4,8 @@
 
 Each size runs in a fresh process. Pictures are 32 × 32 JPEGs of smooth random blobs, 2 % of them recompressed copies,
 in 10 classes. Memory is the peak of the sum over the process and its workers, sampled every 50 ms from /proc:
-proportional set size (shared pages counted once), so it is Linux only. slope: of log time over log pictures, 1 is linear.
+proportional set size (shared pages counted once), so it is Linux only. slope: of log time over log pictures; 1 is
+linear.
 """
 
 import argparse

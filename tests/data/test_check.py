@@ -13,6 +13,7 @@ from lineside.data.doctor import check
 from lineside.data.page import write_page
 from lineside.data.read import read
 from tests.data.drawing import drawing, encoded, put
+from tests.line.tiny import png, write_bundle
 
 HOSTILE = [
     "<script>alert(1)<",
@@ -134,3 +135,22 @@ def test_a_page_that_can_not_be_written_is_said(dirty: Path, capsys: pytest.Capt
     code, _, err = lineside(capsys, str(dirty), "--html", str(dirty / "no" / "p.html"))
     assert code == 3
     assert "the page can not be written (No such file or directory)" in err
+
+
+def test_a_bundle_doubts_labels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The tiny bundle answers by colour: red is good. A red picture labelled bad must be listed."""
+    for i in range(20):
+        put_colour(tmp_path / "set" / "good" / f"{i}.png", (200 + i, 30, 30))
+        put_colour(tmp_path / "set" / "bad" / f"{i}.png", (30, 30, 200 + i))
+    put_colour(tmp_path / "set" / "bad" / "red.png", (240, 31, 31))
+    bundle = write_bundle(tmp_path / "tiny.bundle")
+    code, out, _ = lineside(capsys, str(tmp_path / "set"), "--bundle", str(bundle), "--json")
+    told = [f for f in json.loads(out)["findings"] if f["code"] == "label-error"]
+    assert code == 0
+    assert [f["names"] for f in told] == [["bad/red.png"]]
+    assert "labelled 'bad', the model says 'good'" in told[0]["message"]
+
+
+def put_colour(path: Path, colour: tuple[int, int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(colour))

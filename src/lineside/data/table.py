@@ -54,7 +54,9 @@ def print_table(checkup: Checkup, console: "Console", left_out: str = "") -> Non
             console.print(Text(f"{row.severity} {row.code}: {rest:,} more (--json or --html shows them)", "dim"))
     if rows:
         console.print()
-    console.print(Text(_verdict(Counter(f.severity for f in checkup.findings), left_out)))
+    console.print(
+        Text(_verdict(Counter(f.severity for f in checkup.findings), left_out)), soft_wrap=not console.is_terminal
+    )
 
 
 def as_json(checkup: Checkup) -> str:
