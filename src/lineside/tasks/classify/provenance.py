@@ -1,5 +1,7 @@
 """Where an evaluation's numbers come from and what they rest on: parity, cost, data, versions, assumptions."""
 
+import json
+import math
 import platform
 
 import numpy as np
@@ -8,11 +10,15 @@ from lineside import __version__
 from lineside.bundle import parity
 from lineside.tasks.classify.evaluate import Evaluation
 
+NOT_LEARNT = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
+
 
 def parity_table(e: Evaluation) -> tuple[tuple[str, ...], ...]:
     if "parity.json" not in e.manifest.files:
         return ()
     rows = parity.read_rows(e.bundle.read("parity.json"), f"{e.bundle.path}: parity.json")
+    if not rows:
+        return ()
     head = ("engine", "precision", "pictures", "most a score moved", "labels changed", "verdicts changed", "median ms")
     return (
         head,
@@ -38,7 +44,8 @@ def facts(e: Evaluation) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("engine", f"{e.model.served.engine} {e.model.served.precision}"),
         ("time in the engine", f"{p50:.2f} ms median, {p95:.2f} ms p95, {worst:.2f} ms worst of {len(e.ms):,}"),
         ("machine", f"{parity.machine()}; this run, one picture at a time, decoding not included"),
-        ("model file", f"{len(e.bundle.read(e.model.served.file)) / 2**20:.2f} MiB"),
+        ("model file", f"{len(e.bundle.read(e.model.served.file)) / 1024:,.0f} KiB"),
+        ("parameters", _parameters(e)),
         ("net", f"{m.net}, {m.input.size_px} px"),
     )
     data = (
@@ -63,6 +70,16 @@ def facts(e: Evaluation) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("evaluated with", f"lineside {__version__}, python {platform.python_version()}, bootstrap seed {e.seed}"),
     )
     return (("Cost", cost), ("Data", data), ("Bundle", made))
+
+
+def _parameters(e: Evaluation) -> str:
+    """Learnt numbers, from the header of weights.safetensors: 8 bytes of length, then JSON."""
+    if "weights.safetensors" not in e.manifest.files:
+        return "not recorded"
+    data = e.bundle.read("weights.safetensors")
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    learnt = (t["shape"] for name, t in header.items() if name != "__metadata__" and not name.endswith(NOT_LEARNT))
+    return f"{sum(math.prod(shape) for shape in learnt):,}"
 
 
 def _counts(e: Evaluation) -> str:
