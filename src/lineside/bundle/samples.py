@@ -23,7 +23,7 @@ from lineside.errors import BundleError, SettingsError
 
 SAMPLES = 12
 EXPECTED = "samples/expected.json"
-TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.02, "int8": 0.02}  # of a score; see docs
+TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.02, "int8": 0.02}  # of a score
 
 
 @dataclass(frozen=True, slots=True)
