@@ -23,7 +23,9 @@ from lineside.store.open import why
 from lineside.store.records import Inspection, Run
 from lineside.store.tables import INSPECTION, RUN
 
-GATHER_S = 0.02  # how long the first of a group waits for company: a commit costs as much as five rows
+GATHER_S = (
+    0.05  # how long the first of a group waits for company: forcing a commit to the disk costs as much as many rows
+)
 Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
 COLUMNS = tuple(field.name for field in fields(Inspection))
 
