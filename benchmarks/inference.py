@@ -6,8 +6,8 @@ For each net and served engine, at batch 1, in one process, taking turns picture
     eager     file → PIL → resize and net in eager float32 torch → threshold: what a user would write instead
     ready     Model's engine on a decoded array, session.run alone: the bare engine
 
-Ratios are taken picture by picture, so that a busy machine slows both sides, and given as a median with its interquartile
-range. Writes benchmarks/results/inference.json.
+Ratios are taken picture by picture, so that a busy machine slows both sides, and given as a median with its quartiles.
+Writes benchmarks/results/inference.json.
 
     python -m benchmarks.inference DATA [--nets resnet18 …] [--pictures 100] [--threads 2]
 """
@@ -48,7 +48,7 @@ def main() -> None:
     rows = [row for name in args.nets for row in measure(name, files, args.threads)]
     height, width = picture.load(files[0]).shape[:2]
     what = (
-        f"one picture from its file ({width}x{height} px, {args.data}) at batch 1, {args.threads} threads, random weights: "
+        f"one picture from its file ({width}x{height} px) at batch 1, {args.threads} threads, random weights: "
         "ms and picture-by-picture ratios, median and quartiles"
     )
     print(record.write("inference", what, rows, ("torch", "onnxruntime", "openvino", "numpy", "pillow")))
