@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench render clean
+.PHONY: help install demo test lint bench clean
+BENCHMARKS := scale_check inference line_overhead training accuracy near_duplicates
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,7 +38,7 @@ lint: $(DONE) ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: $(DONE) ## every benchmark, side by side with its peer; results go to benchmarks/results/
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

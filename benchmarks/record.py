@@ -37,3 +37,9 @@ def write(name: str, what: str, rows: Any, packages: tuple[str, ...]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
     return path
+
+
+def rows(name: str) -> list[Any]:
+    """The rows of an earlier result, [] if there is none: a benchmark that is run in parts keeps the others'."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []

@@ -4,4 +4,5 @@ import sys
 
 from lineside.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":  # not in the processes that `check` spawns
+    sys.exit(main())

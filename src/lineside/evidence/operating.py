@@ -26,6 +26,7 @@ from lineside.evidence.intervals import Estimate, clopper_pearson, parts_to_show
 
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
 SEARCH = 0.01  # log-odds: the threshold goes into the widest gap that begins within this of the part that sets it
+MAX_OVERKILL = 0.01  # the wish, where nobody says another
 LEAST_ACCEPT_AT = 0.0  # never accept a part of which the net itself says that it is more likely bad than good
 
 
@@ -69,7 +70,7 @@ def choose(
     *,
     max_escape: float,
     confidence: float = 0.95,
-    max_overkill: float = 0.01,
+    max_overkill: float = MAX_OVERKILL,
     groups: Sequence[str | None] | np.ndarray | None = None,
 ) -> OperatingPoint:
     """Thresholds from calibrate: margins (N,) log-odds, is_good (N,) bool, groups (N,) the lot of each part.
@@ -78,9 +79,7 @@ def choose(
     design effect) before ranks are taken: parts of one lot are not independent witnesses. SettingsError where a
     promise is no rate.
     """
-    for name, value in (("max escape", max_escape), ("confidence", confidence), ("max overkill", max_overkill)):
-        if not 0 < value < 1:
-            raise SettingsError(f"{name}: expected a number between 0 and 1, both excluded (0.01 is 1 %), got {value}")
+    check_promise(max_escape, confidence, max_overkill)
     margins, is_good = np.asarray(margins, np.float64), np.asarray(is_good, bool)
     usable, lots = np.isfinite(margins), None if groups is None else numbered(groups)
     everyone, good, bad = margins[usable], margins[usable & is_good], margins[usable & ~is_good]
@@ -128,6 +127,13 @@ def choose(
         n_bad_effective=bad_effective,
         n_good_effective=good_effective,
     )
+
+
+def check_promise(max_escape: float, confidence: float, max_overkill: float = MAX_OVERKILL) -> None:
+    """SettingsError where one of them is no rate."""
+    for name, value in (("max escape", max_escape), ("confidence", confidence), ("max overkill", max_overkill)):
+        if not 0 < value < 1:
+            raise SettingsError(f"{name}: expected a number between 0 and 1, both excluded (0.01 is 1 %), got {value}")
 
 
 def zones(margins: np.ndarray, point: OperatingPoint) -> np.ndarray:

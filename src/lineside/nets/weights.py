@@ -106,6 +106,14 @@ def translate(
     return ours
 
 
+def at_hand(row: Weights) -> bool:
+    """Whether these weights are on this machine, so that using them downloads nothing."""
+    if urlsplit(row.place).scheme not in ("http", "https"):
+        return find_spec(row.place.partition(":")[0]) is not None
+    name = Path(urlsplit(row.place).path)
+    return any((cache() / "weights" / file).is_file() for file in (f"{name.stem}.safetensors", name.name))
+
+
 def read_state(row: Weights, offline: bool, progress: Progress) -> dict[str, Tensor]:
     """The tensors of one row under the publisher's names; from the package, the cache, or the network."""
     if urlsplit(row.place).scheme not in ("http", "https"):

@@ -51,6 +51,9 @@ class Promise:
     max_escape: float
     confidence: float
 
+    def __post_init__(self) -> None:
+        operating.check_promise(self.max_escape, self.confidence)
+
 
 @dataclass(frozen=True)
 class Screen:
@@ -293,5 +296,5 @@ def operating_point(
         np.isin(labels, accept),
         max_escape=promise.max_escape,
         confidence=promise.confidence,
-        groups=None if None in groups else np.array(groups),
+        groups=groups,
     )

@@ -5,6 +5,7 @@ answers on calibrate are not shown to be worse than the best one's. How good a n
 on its fixed features, which costs one pass over some pictures; how fast it is, by the exported graph itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -13,7 +14,7 @@ import torch
 
 from lineside.bundle import engine, export
 from lineside.data.split import Split
-from lineside.errors import TrainError
+from lineside.errors import SettingsError, TrainError
 from lineside.evidence.paired import mcnemar
 from lineside.learn import features, precision
 from lineside.learn.draws import generator, seed_of
@@ -31,7 +32,6 @@ from lineside.tasks.classify.fit import Screen, class_weights, examples_of, pool
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 WORSE = 0.05  # p below which a faster net counts as worse than the best
-SMALL_PX = 64  # pictures up to this side are also tried with nets made for small pictures, from scratch
 FREEZE_TO_STRIDE = 32  # fine-tuning begins with the first stage of this stride
 
 
@@ -124,6 +124,10 @@ def _choose(
     run: RunFolder,
     screen: Screen,
 ) -> tuple[Recipe, list[str]]:
+    if recipe.weights != "default":
+        raise SettingsError(
+            f'net = "auto" chooses by the nets\' own weights; with weights = {recipe.weights!r} name a net'
+        )
     names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0])]
     if len(names) == 1 and max_latency_ms is None:
         others = ", ".join(name for name, row in NETS.items() if row.weights and name not in names)
@@ -144,19 +148,23 @@ def _choose(
         )
     if not candidates:
         raise TrainError(f"no net with weights on this machine answers within {max_latency_ms:g} ms: {'; '.join(said)}")
-    best = max(candidates, key=lambda c: c.right.mean())
+    chosen, sentence = pick(candidates)
+    return replace(recipe, net=chosen.net), [*said, sentence]
+
+
+def pick(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
+    """The fastest candidate that is not shown to be worse than the most accurate one, and why."""
+    best = max(candidates, key=lambda c: (c.right.sum(), -c.latency_ms))
     for one in sorted(candidates, key=lambda c: c.latency_ms):
+        if one is best:
+            return best, f"chosen: {best.net}, the most often right; every faster net is shown to be worse"
         better, worse = int((best.right & ~one.right).sum()), int((~best.right & one.right).sum())
-        p = mcnemar(better, worse)
-        if one is best or p >= WORSE:
-            break
-    said.append(
-        f"chosen: {one.net}, the most often right within the budget"
-        if one is best
-        else f"chosen: {one.net}, the fastest that is not shown to be worse than {best.net} "
-        f"({better} against {worse} pictures, McNemar p = {p:.2f}, n = {len(one.right)})"
-    )
-    return replace(recipe, net=one.net), said
+        if (p := mcnemar(better, worse)) >= WORSE:
+            return one, (
+                f"chosen: {one.net}, the fastest that is not shown to be worse than {best.net} "
+                f"({better} against {worse} pictures, McNemar p = {p:.2f}, n = {len(one.right)})"
+            )
+    raise AssertionError("the best is among the candidates")
 
 
 def _probe(

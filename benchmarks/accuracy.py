@@ -1,0 +1,70 @@
+"""What `lineside train` and `lineside evaluate` reach on real data, as a user types them; every figure with its interval.
+
+    python benchmarks/accuracy.py [--only neu-det ...] [--folder KEEP]
+
+Each row: the two commands, the recipe, seconds, and the metrics that `evaluate --json` gives on test.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import monotonic
+
+from benchmarks import real_data, record
+
+# Garments have a left and a right that mean nothing, and an up and a down that do; they are never turned by much.
+GARMENTS = "[augment]\nflip_vertical = false\nrotate_deg = 5.0\nbrightness = 0.0\ncontrast = 0.1\n"
+CASES = {  # name: (data set, net, recipe)
+    "nuts": ("nuts", "auto", ""),
+    "elpv": ("elpv", "auto", ""),
+    "magnetic-tile": ("magnetic-tile", "auto", ""),
+    "neu-det": ("neu-det", "auto", ""),
+    "fashion-mnist, LeNet-5": ("fashion-mnist", "lenet5", f"epochs = 20\nbatch = 128\nrate = 0.003\n{GARMENTS}"),
+    "fashion-mnist, ResNet-20": ("fashion-mnist", "resnet20", f"epochs = 6\nbatch = 128\nrate = 0.003\n{GARMENTS}"),
+}
+
+
+def lineside(*args: str) -> str:
+    """The command's stdout; its stderr goes to ours. CalledProcessError where it fails."""
+    command = [sys.executable, "-m", "lineside", *args]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def measure(name: str, folder: Path) -> dict:
+    data, net, recipe = CASES[name]
+    source = real_data.prepare(data, folder)
+    bundle, written = folder / f"{name.replace(', ', '-')}.bundle", folder / f"{name.replace(', ', '-')}.toml"
+    if data == "fashion-mnist":
+        source = str(Path(source) / "fashion.csv")
+    written.write_text(recipe)
+    accept = [word for one in real_data.ACCEPT[data] for word in ("--accept", one)]
+    start = monotonic()
+    lineside("train", source, "-o", str(bundle), "--net", net, "--recipe", str(written), *accept)
+    trained_s = monotonic() - start
+    evaluated = json.loads(lineside("evaluate", str(bundle), source, "--json"))
+    run = json.loads(bundle.with_name(bundle.name + ".run").joinpath("ended.json").read_text())
+    for place in ("bundle", "data", "report"):  # temporary paths
+        evaluated.pop(place)
+    row = {"data": name, "recipe": recipe, "train_s": round(trained_s, 1), "steps_s": run["seconds"], **evaluated}
+    print(name, json.dumps(row)[:600], flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--folder", type=Path, help="keep data and bundles here instead of a temporary folder")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        old = record.rows("accuracy") if args.only != list(CASES) else []
+        rows = {row["data"]: row for row in old} | {name: measure(name, folder) for name in args.only}
+    what = "lineside train, then lineside evaluate on the test part; 95 % intervals"
+    print(record.write("accuracy", what, [rows[name] for name in CASES if name in rows], ("torch", "onnxruntime")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The documentation is run: the tutorial's commands work as printed, the command page is the program's, links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs import cli_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+def test_the_command_page_is_what_the_program_says():
+    assert cli_page.PAGE.read_text() == cli_page.text(), "run: python tests/docs/cli_page.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page):
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.slow
+def test_the_first_inspection_works_as_it_is_written(tmp_path):
+    """Every sh block of the tutorial in one shell, in order; any command that fails fails the test."""
+    blocks = BLOCK.findall((ROOT / "docs" / "first-inspection.md").read_text())
+    assert len(blocks) >= 5
+    script = "set -euo pipefail\n" + "".join(blocks)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "report: " in done.stdout

@@ -1,0 +1,143 @@
+"""`lineside train` as a user runs it: what it makes, what it refuses, and that a kill costs nothing but the time."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from lineside.bundle.model import load
+from lineside.data.picture import load as load_picture
+from tests.learn import shapes
+
+RECIPE = 'net = "lenet5"\nepochs = 4\nbatch = 16\nrate = 0.004\ncheckpoint_s = 0.0\nprecision = "float32"\n'
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("make")
+    shapes.write(folder / "data", each=40)
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+def command(*args: object, torchrun: int = 0) -> list[str]:
+    spread = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torchrun)] if torchrun else []
+    return [sys.executable, *spread, "-m", "lineside", "train", *map(str, args)]
+
+
+def train(*args: object, torchrun: int = 0, **environment: str) -> subprocess.CompletedProcess:
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command(*args, torchrun=torchrun), capture_output=True, text=True, env=env)
+
+
+def ask(place: Path, bundle: str, *more: object) -> tuple:
+    return (place / "data", "-o", place / bundle, "--recipe", place / "recipe.toml", "--accept", "disc", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(place) -> Path:
+    done = train(*ask(place, "whole.bundle", "--max-escape", "0.2"))
+    assert done.returncode == 0, done.stderr
+    assert "escape ≤ 20 % at 95 % confidence" in done.stdout
+    return place / "whole.bundle"
+
+
+def test_it_makes_a_bundle_that_answers(whole, place):
+    model = load(whole)
+    assert model.manifest.classes == shapes.KINDS
+    assert model.manifest.accept == ("disc",)
+    assert model.infer(load_picture(place / "data" / "disc" / "disc000.png")[None]).shape == (1, 3)
+    ended = json.loads((place / "whole.bundle.run" / "ended.json").read_text())
+    assert set(ended["seconds"]) == {"features", "training", "calibration"}
+    assert list((place / "whole.bundle.run" / "events").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_to_the_same_weights(whole, place):
+    args = ask(place, "killed.bundle", "--max-escape", "0.2")
+    run = place / "killed.bundle.run"
+    process = subprocess.Popen(command(*args), env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoint.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (place / "killed.bundle").exists()
+    again = train(*args)
+    assert again.returncode == 0, again.stderr
+    assert "going on with the unfinished run" in again.stderr
+    expected, found = (load_file(b / "weights.safetensors") for b in (whole, place / "killed.bundle"))
+    assert all((expected[name] == found[name]).all() for name in expected)
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_makes_the_same_bundle_within_rounding(whole, place):
+    done = train(*ask(place, "two.bundle", "--max-escape", "0.2"), torchrun=2)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [json.loads(line) for line in (place / run / "history.jsonl").read_text().splitlines()]
+        for run in ("whole.bundle.run", "two.bundle.run")
+    ]
+    for one, two in zip(*rows, strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_so_and_leaves_no_bundle(place):
+    process = subprocess.Popen(command(*ask(place, "stopped.bundle")), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (place / "stopped.bundle.run").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "stopped by Ctrl-C" in said
+    assert not (place / "stopped.bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "sentence"),
+    [
+        (("--accept", "dics"), 2, "--accept dics: no class of .*; its classes: cross, disc, square"),
+        (("--net", "lenet6"), 2, "net 'lenet6' is not known; did you mean lenet5"),
+        (("--max-latency-ms", "0.0001"), 5, "lenet5 takes .* ms a picture here, --max-latency-ms allows 0.0001"),
+        (("--max-escape", "1.5"), 2, "max escape: expected a number between 0 and 1"),
+        (("--recipe", "gone.toml"), 2, r"gone\.toml: can not be read"),
+    ],
+)
+def test_what_can_not_be_done_is_said(place, more, code, sentence):
+    done = train(*ask(place, "refused.bundle", *more))
+    assert done.returncode == code, done.stderr
+    assert re.search(sentence, done.stderr.replace("\n", " ")), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place / "refused.bundle").exists()
+
+
+def test_a_machine_without_torch_says_what_to_install(place, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    done = train(*ask(place, "none.bundle"), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 7
+    assert "needs torch, which is not installed here; install it with: pip install 'lineside[train]'" in done.stderr
+
+
+def test_a_loss_that_is_nan_stops_with_its_place(place, tmp_path):
+    (tmp_path / "hot.toml").write_text(RECIPE.replace("0.004", "1e30"))
+    done = train(place / "data", "-o", tmp_path / "hot.bundle", "--recipe", tmp_path / "hot.toml")
+    assert done.returncode == 5, done.stderr
+    assert "lower the recipe's rate" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_can_not_be_written_is_said(place, tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    done = train(place / "data", "-o", tmp_path / "b.bundle", "--recipe", place / "recipe.toml")
+    assert done.returncode != 0
+    assert "can not be written" in done.stderr

@@ -1,0 +1,39 @@
+"""Which net "auto" takes: measured speed and measured accuracy, and no heroics."""
+
+import numpy as np
+import pytest
+
+from lineside.tasks.classify.plan import Candidate, pick
+
+
+def candidate(net: str, latency_ms: float, wrong: range, n: int = 200) -> Candidate:
+    right = np.ones(n, bool)
+    right[list(wrong)] = False
+    return Candidate(net, latency_ms, right)
+
+
+def test_a_faster_net_is_taken_where_the_difference_is_not_shown():
+    chosen, why = pick([candidate("slow", 20, range(4)), candidate("fast", 5, range(4, 12))])
+    assert chosen.net == "fast"
+    assert "8 against 4 pictures, McNemar p = 0.39, n = 200" in why
+
+
+def test_a_faster_net_that_is_shown_to_be_worse_is_not():
+    chosen, why = pick([candidate("slow", 20, range(4)), candidate("fast", 5, range(40))])
+    assert chosen.net == "slow"
+    assert "every faster net is shown to be worse" in why
+
+
+def test_equals_give_the_faster_one_and_a_single_one_is_taken():
+    twins = [candidate("slow", 20, range(4)), candidate("fast", 5, range(4))]
+    assert pick(twins)[0].net == "fast"
+    assert pick(twins[:1])[0].net == "slow"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_chosen_is_never_slower_than_the_best(seed):
+    rng = np.random.default_rng(seed)
+    some = [Candidate(f"n{i}", float(rng.uniform(1, 50)), rng.random(150) < rng.uniform(0.6, 1)) for i in range(5)]
+    chosen, _ = pick(some)
+    best = max(some, key=lambda c: (c.right.sum(), -c.latency_ms))
+    assert chosen.latency_ms <= best.latency_ms
