@@ -26,7 +26,7 @@ from lineside.evidence.intervals import Estimate, clopper_pearson, parts_to_show
 
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
 SEARCH = 0.01  # log-odds: the threshold goes into the widest gap that begins within this of the part that sets it
-MAX_OVERKILL = 0.01  # the wish, where nobody says another
+MAX_ESCAPE, CONFIDENCE, MAX_OVERKILL = 0.01, 0.95, 0.01  # where nobody says another promise
 LEAST_ACCEPT_AT = 0.0  # never accept a part of which the net itself says that it is more likely bad than good
 
 

@@ -158,9 +158,9 @@ def operating_point(
     return operating.choose(
         margin(calibrate.logits, accept),
         np.isin(calibrate.labels, accept),
-        max_escape=max_escape if max_escape is not None else own.max_escape if own else 0.01,
-        confidence=confidence if confidence is not None else own.confidence if own else 0.95,
-        max_overkill=own.max_overkill if own else 0.01,
+        max_escape=max_escape if max_escape is not None else own.max_escape if own else operating.MAX_ESCAPE,
+        confidence=confidence if confidence is not None else own.confidence if own else operating.CONFIDENCE,
+        max_overkill=own.max_overkill if own else operating.MAX_OVERKILL,
         groups=calibrate.groups,
     )
 
