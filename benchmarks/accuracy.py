@@ -1,4 +1,4 @@
-"""What `lineside train` and `lineside evaluate` reach on real data, as a user types them; every figure with its interval.
+"""What `lineside train` and `lineside evaluate` reach on real data, as a user types them, with intervals.
 
     python benchmarks/accuracy.py [--only neu-det ...] [--folder KEEP]
 

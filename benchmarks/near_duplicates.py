@@ -82,7 +82,11 @@ def measure(folder: str) -> dict:
         copies = [alter(Image.fromarray(picture.load(pictures[i].path)), rng) for i in rows]
         all_thumbs = np.concatenate([thumbs, np.stack([thumb(c) for c in copies])])
         all_aspects = np.concatenate([aspects, [c.width / c.height for c in copies]])
-        found = set(map(tuple, near.near_pairs(all_thumbs, all_aspects).tolist()))
+        pairs = near.candidates(all_thumbs, all_aspects)
+        judged = near.judge(
+            all_thumbs, pairs[pairs[:, 1] >= len(pictures)]
+        )  # the set's own pairs are judged once, above
+        found = set(map(tuple, judged.index[judged.near].tolist()))
         hits = sum((int(row), len(pictures) + k) in found for k, row in enumerate(rows))
         recall[name] = {"found": hits, "of": len(rows)}
     return {"pictures": len(pictures), "paired": len(np.unique(own_pairs)), "pairs": len(own_pairs), "recall": recall}

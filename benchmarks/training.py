@@ -17,7 +17,6 @@ from time import monotonic
 
 import numpy as np
 import torch
-from lineside.nets.weights import load_weights
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -30,9 +29,11 @@ from lineside.evidence.paired import mcnemar
 from lineside.learn.recipe import Recipe
 from lineside.nets.catalog import NETS
 from lineside.nets.stages import freeze_below
-from lineside.progress import silent
-from lineside.tasks.classify.fit import Promise, Screen, examples_of, input_of, reference_logits
+from lineside.nets.weights import load_weights
+from lineside.progress import Screen, silent
+from lineside.tasks.classify.fit import examples_of, input_of, reference_logits
 from lineside.tasks.classify.make import make
+from lineside.tasks.classify.promise import Promise
 
 
 class Files(Dataset):
@@ -103,7 +104,7 @@ def compare(name: str, folder: Path, net: str, epochs: int, seed: int) -> dict:
     source = real_data.prepare(name, folder)
     recipe = Recipe(net=net, seed=seed)
     screen = Screen(watch=lambda what: nullcontext(silent), say=lambda text: print("   ", text, flush=True))
-    made = make(source, folder / f"{name}-{net}-{seed}.bundle", recipe, Promise((), 0.01, 0.95), screen=screen)
+    made = make(source, folder / f"{name}-{net}-{seed}.bundle", recipe, Promise(), screen=screen)
     decided, fitted = made.run.decided(), made.fitted
     before = fitted.seconds["features"] + fitted.seconds["head"]
     lines = [json.loads(line) for line in made.run.history.read_text().splitlines()]

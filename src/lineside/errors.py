@@ -58,5 +58,6 @@ class MissingExtra(LinesideError):
 
     def __init__(self, needed_for: str, package: str, extra: str):
         super().__init__(
-            f"{needed_for} needs {package}, which is not installed here; install it with: pip install 'lineside[{extra}]'"
+            f"{needed_for} needs {package}, which is not installed here; "
+            f"install it with: pip install 'lineside[{extra}]'"
         )

@@ -5,14 +5,26 @@ A job takes `progress: Progress = silent` as an argument and calls it; only the 
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 # progress(done, total, note): note is short text such as "loss 0.31"; called at every step, cheap when silent.
 Progress = Callable[[int, int, str], None]
 
 
+@dataclass(frozen=True)
+class Screen:
+    """Where a job of several steps shows itself: watch("features") draws one step's progress, say prints a line."""
+
+    watch: Callable[[str], AbstractContextManager[Progress]]
+    say: Callable[[str], None]
+
+
 def silent(done: int, total: int, note: str = "") -> None:
     """Draws nothing: the default of every job."""
+
+
+QUIET = Screen(watch=lambda what: nullcontext(silent), say=lambda text: None)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The documentation is run: the tutorial's commands work as printed, the command page is the program's, links lead somewhere."""
+"""The documentation is run: the tutorial works as printed, pages that are made are up to date, links lead somewhere."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import table
 from tests.docs import cli_page
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,10 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 def test_the_command_page_is_what_the_program_says():
     assert cli_page.PAGE.read_text() == cli_page.text(), "run: python tests/docs/cli_page.py"
+
+
+def test_the_readme_has_the_measured_figures():
+    assert table.written() == table.text(), "run: python -m benchmarks.table"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -23,7 +23,7 @@ VERBS = {  # verb: (module, what it does)
     "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
 }
-EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, verification or parity refused) · 2 flags or settings
+EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings
 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is not installed · 130 Ctrl-C"""
 
 

@@ -2,8 +2,7 @@
 
 import sys
 
-from lineside.progress import bar
-from lineside.tasks.classify.fit import Screen
+from lineside.progress import Screen, bar
 
 
 def say(text: str) -> None:

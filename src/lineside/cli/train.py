@@ -22,15 +22,15 @@ def run(args: argparse.Namespace) -> int:
 
     from lineside.cli.screen import SCREEN
     from lineside.learn.recipe import Recipe, read_recipe
-    from lineside.tasks.classify.fit import Promise
     from lineside.tasks.classify.make import make
+    from lineside.tasks.classify.promise import Promise
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()
     made = make(
         args.data,
         args.output,
         replace(recipe, net=args.net) if args.net else recipe,
-        Promise(tuple(args.accept), args.max_escape, 0.95),
+        Promise(tuple(args.accept), args.max_escape),
         max_latency_ms=args.max_latency_ms,
         quarantine=args.quarantine,
         screen=SCREEN,

@@ -15,7 +15,7 @@ import csv
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,23 @@ def split(checkup: Checkup, *, seed: int = 0, shares: tuple[float, float, float]
         how = f"as the data set states it ({', '.join(['train', *kept])})" + (
             f"; {' and '.join(wanted[1:])} cut from train: {how}" if len(wanted) > 1 else ""
         )
-    return Split(pictures, tuple(part), checkup.sha256, seed, how)
+    return Split(_with_units(checkup), tuple(part), checkup.sha256, seed, how)
+
+
+def _with_units(checkup: Checkup) -> tuple[Picture, ...]:
+    """The pictures, each with its unit as group: what is tied by sameness is one witness, as a stated group is."""
+    unit = unite(checkup.cluster, [p.group for p in checkup.pictures])
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, number in enumerate(unit.tolist()):
+        members[number].append(row)
+    pictures = list(checkup.pictures)
+    for rows in members.values():
+        stated = sorted({p.group for row in rows if (p := pictures[row]).group is not None})
+        if len(rows) > 1:
+            name = stated[0] if stated else f"alike {min(checkup.sha256[row] for row in rows)[:12]}"
+            for row in rows:
+                pictures[row] = replace(pictures[row], group=name)
+    return tuple(pictures)
 
 
 def _cut(

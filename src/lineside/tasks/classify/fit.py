@@ -6,8 +6,6 @@
 Only calibrate decides anything (the head's penalty, early stopping, temperature, thresholds); test is not opened.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -36,31 +34,12 @@ from lineside.nets.catalog import NETS
 from lineside.nets.input import Input, prescale_for
 from lineside.nets.stages import freeze_below, split_at
 from lineside.nets.weights import load_weights
-from lineside.progress import Progress
+from lineside.progress import Progress, Screen
 from lineside.settings import plain
 from lineside.tasks.classify import decode
+from lineside.tasks.classify.promise import Promise
 
 IMBALANCE = 3.0  # from this ratio of the largest class to the smallest on, class_weights = "auto" balances
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What the inspection must keep: which classes may pass, and what share of the bad parts may pass with them."""
-
-    accept: tuple[str, ...]  # () where the bundle only sorts
-    max_escape: float
-    confidence: float
-
-    def __post_init__(self) -> None:
-        operating.check_promise(self.max_escape, self.confidence)
-
-
-@dataclass(frozen=True)
-class Screen:
-    """Where a long job shows itself: watch("features") draws one step's progress, say prints a line."""
-
-    watch: Callable[[str], AbstractContextManager[Progress]]
-    say: Callable[[str], None]
 
 
 @dataclass

@@ -4,7 +4,6 @@ check (its errors end it) → split → decide every "auto" of the recipe → fi
 first checks, splits, decides and writes; the others read what it wrote from the run folder.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,11 @@ from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.ranks import joined
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder, beside, open_run
-from lineside.progress import silent
+from lineside.progress import QUIET, Screen
 from lineside.settings import plain
 from lineside.tasks.classify import decode, plan
-from lineside.tasks.classify.fit import Fitted, Promise, Screen, fit
-
-QUIET = Screen(watch=lambda what: nullcontext(silent), say=lambda text: None)
+from lineside.tasks.classify.fit import Fitted, fit
+from lineside.tasks.classify.promise import Promise
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from lineside.nets.input import Input, prescale_for
 from lineside.nets.net import Net
 from lineside.nets.stages import split_at
 from lineside.nets.weights import at_hand, load_weights
-from lineside.tasks.classify.fit import Screen, class_weights, examples_of, pooled
+from lineside.progress import Progress, Screen
+from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 WORSE = 0.05  # p below which a faster net counts as worse than the best
@@ -174,7 +175,7 @@ def _probe(
     classes: tuple[str, ...],
     seen_px: tuple[tuple[int, int], tuple[int, int]],
     run: RunFolder,
-    progress,
+    progress: Progress,
 ) -> np.ndarray:
     """(n,) bool: which of a sample of calibrate a linear layer on the net's fixed features gets right."""
     row, (width, height) = NETS[name], seen_px
