@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineside.bundle import folder, manifest
@@ -28,6 +28,7 @@ def test_there_and_back(good):
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)  # no timed assertions
 @given(
     temperature=st.floats(min_value=1e-300, allow_infinity=False),
     recipe=st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False)),
@@ -103,6 +104,7 @@ def test_a_number_that_is_not_finite_is_never_written(good):
         manifest.write(replace(good, recipe={"rate": float("nan")}))
 
 
+@settings(deadline=None)  # no timed assertions
 @given(st.binary(max_size=200))
 def test_bytes_never_break_the_reader(data):
     with pytest.raises(BundleError):
@@ -116,6 +118,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)  # no timed assertions
 @given(data=st.data(), value=json_values)
 def test_any_field_replaced_by_anything_is_read_or_refused(good, data, value):
     values = json.loads(manifest.write(good))
@@ -133,6 +136,7 @@ def test_any_field_replaced_by_anything_is_read_or_refused(good, data, value):
     assert isinstance(found, Manifest)
 
 
+@settings(deadline=None)  # no timed assertions
 @given(st.text(max_size=12))
 def test_a_good_name_stays_inside(tmp_path_factory, name):
     if bad_name(name) is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineside.bundle import parity
@@ -134,6 +134,7 @@ def test_rows_come_back():
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
 
 
+@settings(deadline=None)  # no timed assertions
 @given(
     st.lists(st.tuples(names, st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False)), max_size=5)
 )

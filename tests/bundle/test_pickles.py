@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -45,12 +45,14 @@ def test_no_file_of_a_bundle_is_taken_for_one(pristine):
         refuse_pickle((pristine / name).read_bytes(), name)
 
 
+@settings(deadline=None)  # no timed assertions
 @given(st.integers(1, 3000))
 def test_no_safetensors_header_length_is_taken_for_one(n):
     """Its first bytes are a length, which can be those of a pickle's header: 640 is 80 02."""
     refuse_pickle(save({"w" * n: np.zeros(1, np.float32)}), "weights.safetensors")
 
 
+@settings(deadline=None)  # no timed assertions
 @given(st.binary(max_size=300))
 def test_any_bytes_are_looked_at_without_an_accident(data):
     try:
