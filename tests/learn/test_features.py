@@ -35,7 +35,7 @@ def below():
 
 def compute(paths, path, below, ranks=Ranks(), **changes):  # noqa: B008
     settings = {"views": 3, "how": Augment(), "seed": 5, "limit_gb": 1.0, "precision": "float32"} | changes
-    return features.compute(INPUT, below, paths, path, ranks=ranks, **settings)
+    return features.open_cache(INPUT, below, paths, path, ranks=ranks, **settings)
 
 
 def test_view_0_is_what_the_net_says_of_the_picture_itself(paths, below, tmp_path):
@@ -46,26 +46,30 @@ def test_view_0_is_what_the_net_says_of_the_picture_itself(paths, below, tmp_pat
     assert torch.allclose(cache.plain(slice(None)), expected, rtol=2**-8, atol=1e-6)  # bfloat16 keeps 8 bits
 
 
-def test_every_view_is_another_and_the_draw_is_by_epoch(paths, below, tmp_path):
+def test_a_view_is_computed_when_its_epoch_comes_and_is_another(paths, below, tmp_path):
     cache = compute(paths, tmp_path / "f.bin", below)
+    rows = np.arange(75)
+    assert not cache.held()[1].any()
+    for epoch in range(3):
+        cache.fill(epoch)
     views = cache.held()
     assert not (views[0] == views[1]).all()
     assert not (views[1] == views[2]).all()
-    rows = np.arange(75)
-    assert torch.equal(cache.drawn(rows, 1, 0), cache.drawn(rows, 1, 0))
-    assert not torch.equal(cache.drawn(rows, 1, 0), cache.drawn(rows, 2, 0))
-    assert torch.equal(cache.drawn(rows[10:20], 1, 0), cache.drawn(rows, 1, 0)[10:20])
+    assert torch.equal(cache.drawn(rows, 0), cache.plain(rows))
+    assert torch.equal(cache.drawn(rows, 1), cache.drawn(rows, 4)), "three views: epoch 4 learns from view 1"
+    assert torch.equal(cache.drawn(rows[10:20], 1), cache.drawn(rows, 1)[10:20])
 
 
 def test_an_unfinished_cache_goes_on_where_it_stopped(paths, below, tmp_path):
-    whole = compute(paths, tmp_path / "whole.bin", below)
-    compute(paths, tmp_path / "cut.bin", below)
-    marks = np.memmap(tmp_path / "cut.done", np.uint8, "r+")
-    marks[1] = 0
-    np.memmap(tmp_path / "cut.bin", np.int16, "r+", shape=whole.shape)[:, 32:64] = 0
+    whole, cut = (compute(paths, tmp_path / name, below) for name in ("whole.bin", "cut.bin"))
+    for cache in (whole, cut):
+        cache.fill(1)
+    marks = np.memmap(tmp_path / "cut.done", np.uint8, "r+", shape=(3, 3))
+    marks[1, 1] = 0
+    cut.held("r+")[1, 32:64] = 0
     broken = [Path("gone.png")] * 32  # the finished chunks must not be read again
-    again = compute([*broken, *paths[32:64], *broken[:11]], tmp_path / "cut.bin", below)
-    assert (again.held() == whole.held()).all()
+    compute([*broken, *paths[32:64], *broken[:11]], tmp_path / "cut.bin", below).fill(1)
+    assert (cut.held() == whole.held()).all()
 
 
 def test_ranks_together_compute_what_one_would(paths, below, tmp_path):
@@ -74,8 +78,10 @@ def test_ranks_together_compute_what_one_would(paths, below, tmp_path):
             """The two take turns here instead of waiting."""
 
     whole = compute(paths, tmp_path / "whole.bin", below)
+    whole.fill(2)
     for rank in (0, 1):
         shared = compute(paths, tmp_path / "shared.bin", below, ranks=Alone(rank, 2))
+        shared.fill(2)
     assert (shared.held() == whole.held()).all()
 
 

@@ -85,8 +85,11 @@ class Held:
     def plain(self, rows):
         return self.x[rows]
 
-    def drawn(self, rows, epoch, seed):
+    def drawn(self, rows, epoch):
         return self.x[rows]
+
+    def fill(self, epoch):
+        """There is nothing to compute."""
 
 
 def fit_line(tmp_path, recipe: Recipe, scale: float = 1.0):

@@ -40,7 +40,7 @@ def main(data: str, out: str, seed: str, kill_after: str = "0") -> None:
         parts = []
         for name, mask in (("train", ~held), ("calibrate", held)):
             rows = np.flatnonzero(mask)
-            cache = features.compute(
+            cache = features.open_cache(
                 Input(row.size_px, row.mean, row.std),
                 None,
                 [paths[i] for i in rows],

@@ -17,7 +17,14 @@ from lineside.bundle.model import load
 from lineside.data.picture import load as load_picture
 from tests.learn import shapes
 
-RECIPE = 'net = "lenet5"\nepochs = 4\nbatch = 16\nrate = 0.004\ncheckpoint_s = 0.0\nprecision = "float32"\n'
+RECIPE = """
+net = "lenet5"
+epochs = 4
+batch = 16
+rate = 0.004
+checkpoint_s = 0.0
+precision = "float32"
+"""
 
 
 @pytest.fixture(scope="module")

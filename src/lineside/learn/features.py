@@ -1,10 +1,11 @@
-"""What the net computes below its frozen stage, once for every picture, in one memory-mapped file.
+"""What the net computes below its frozen stage, once for every picture and view, in one memory-mapped file.
 
 A frozen stage gives the same answer for the same picture in every epoch, so it is asked once. The file holds
-(views, N, C, H, W): view 0 is the picture as it is, views 1 … are augmented. Where nothing is frozen the "features"
-are the resized pictures themselves (uint8, one view) and augmentation happens as they are read.
+(views, N, C, H, W): view 0 is the picture as it is, views 1 … are augmented; epoch e learns from view e mod views, and
+a view is computed when an epoch first wants it. Where nothing is frozen the "features" are the resized pictures
+themselves (uint8, one view) and augmentation happens as they are read.
 
-The file is filled in chunks whose completion is marked beside it (`.done`, one byte a chunk): a run that was killed
+A view is filled in chunks whose completion is marked beside the file (`.done`, one byte a chunk): a run that was killed
 goes on with the next chunk. Ranks take turns by chunk. Space is reserved first: a full disk is a sentence, not a crash.
 """
 
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,45 +31,75 @@ from lineside.learn.recipe import Augment
 from lineside.nets.input import Input
 from lineside.progress import Progress, silent
 
+FLUSH = 64  # chunks between two marks
 CHUNK = 32  # pictures that are computed together; fixed, so that a resumed run rounds as the first one did
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Features of N pictures. pixels: they are resized pictures (uint8), not yet normalised."""
+    """Features of N pictures. Made by `open_cache`; view 0 is there, `fill` sees to the others."""
 
     path: Path
     shape: tuple[int, int, int, int, int]  # (views, N, C, H, W)
-    pixels: bool
+    paths: tuple[Path, ...]  # of the pictures
     input: Input
+    below: nn.Module | None  # the frozen stages; None: the features are resized pictures, uint8, not yet normalised
     how: Augment
+    seed: int
+    precision: str
+    ranks: Ranks
 
     @property
     def nbytes(self) -> int:
-        return _bytes(self.shape, self.pixels)
+        return _bytes(self.shape, self.below is None)
 
-    def held(self) -> np.ndarray:
+    def held(self, mode: Literal["r", "r+"] = "r") -> np.memmap:
         """The file as an array: uint8 pixels, or bfloat16 bits as int16."""
-        return np.memmap(self.path, np.uint8 if self.pixels else np.int16, "r", shape=self.shape)
+        return np.memmap(self.path, np.uint8 if self.below is None else np.int16, mode, shape=self.shape)
 
     def plain(self, rows: slice | np.ndarray) -> Tensor:
         """(B, C, H, W) float32 of these pictures as they are (view 0)."""
         return self._float(self.held()[0, rows])
 
-    def drawn(self, rows: np.ndarray, epoch: int, seed: int) -> Tensor:
-        """(B, C, H, W) float32 of these pictures, each in a view drawn for this epoch."""
-        if self.pixels:
-            x = torch.from_numpy(np.array(self.held()[0, rows])).float() / 255
-            return self._normal(augment(x, self.how, [generator(seed, "augment", epoch, int(i)) for i in rows]))
-        views = np.random.default_rng([seed, epoch]).integers(self.shape[0], size=self.shape[1])[rows]
-        return self._float(self.held()[views, rows])
+    def drawn(self, rows: np.ndarray, epoch: int) -> Tensor:
+        """(B, C, H, W) float32 of these pictures as epoch learns them: its view, or augmented now."""
+        if self.below is not None:
+            return self._float(self.held()[epoch % self.shape[0], rows])
+        x = torch.from_numpy(np.array(self.held()[0, rows])).float() / 255
+        draws = [generator(self.seed, "augment", epoch, int(i)) for i in rows]
+        return normalised(self.input, augment(x, self.how, draws))
+
+    def fill(self, epoch: int, progress: Progress = silent) -> None:
+        """Compute what is missing of the view that this epoch learns from."""
+        view, n = epoch % self.shape[0], self.shape[1]
+        chunks = -(-n // CHUNK)
+        marks = np.memmap(self.path.with_suffix(".done"), np.uint8, "r+", shape=(self.shape[0], chunks))[view]
+        if marks.all():
+            return
+        held = self.held("r+")
+        todo = [k for k in range(self.ranks.rank, chunks, self.ranks.world) if not marks[k]]
+        finished: list[int] = []
+        for i, (k, x) in enumerate(_read(self.input, self.paths, todo), 1):
+            held[view, k * CHUNK : k * CHUNK + len(x)] = self._computed(x, view, k * CHUNK)
+            finished.append(k)
+            if i % FLUSH == 0 or i == len(todo):  # what is marked as done is on the disk
+                held.flush()
+                marks[finished] = 1
+            progress(min(n, i * CHUNK * self.ranks.world), n, "")
+        marks.flush()
+        self.ranks.barrier()
+
+    def _computed(self, x: Tensor, view: int, first: int) -> np.ndarray:
+        """What the file holds for a chunk x (B, 3, S, S) in [0, 1] that begins with picture `first`."""
+        if self.below is None:
+            return (x * 255).round().to(torch.uint8).numpy()
+        if view:
+            x = augment(x, self.how, [generator(self.seed, "views", view, first + j) for j in range(len(x))])
+        return _bits(self.below, normalised(self.input, x), self.precision, self.ranks.device)
 
     def _float(self, raw: np.ndarray) -> Tensor:
         x = torch.from_numpy(np.array(raw))
-        return self._normal(x.float() / 255) if self.pixels else x.view(torch.bfloat16).float()
-
-    def _normal(self, pixels: Tensor) -> Tensor:
-        return normalised(self.input, pixels)
+        return normalised(self.input, x.float() / 255) if self.below is None else x.view(torch.bfloat16).float()
 
 
 def _bytes(shape: Sequence[int], pixels: bool) -> int:
@@ -85,7 +117,7 @@ def views_that_fit(shape: Sequence[int], views: int, pixels: bool, limit_gb: flo
     return 1 if pixels else max(1, min(views, int(limit_gb * 1e9 / one)))
 
 
-def compute(
+def open_cache(
     net_input: Input,
     below: nn.Module | None,
     paths: Sequence[Path],
@@ -99,38 +131,23 @@ def compute(
     ranks: Ranks,
     progress: Progress = silent,
 ) -> Cache:
-    """Fill (or go on filling) the cache at path with what `below` makes of the pictures; None: the pictures themselves.
+    """The cache at path, begun or gone on with, of what `below` makes of the pictures; None: the pictures themselves.
 
     precision: "float32" or "bfloat16", in which `below` computes. TrainError: no room for the cache.
     """
-    pixels = below is None
     probe = torch.zeros(1, 3, net_input.size_px, net_input.size_px, device=ranks.device)
     if below is not None:
         below.to(ranks.device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         with torch.inference_mode():
             probe = below(probe)
     c, h, w = probe.shape[1:]
-    views = views_that_fit((len(paths), c, h, w), views, pixels, limit_gb)
-    cache = Cache(path, (views, len(paths), c, h, w), pixels, net_input, how)
-    marks = _reserve(cache, ranks)
-    held = np.memmap(path, np.uint8 if pixels else np.int16, "r+", shape=cache.shape)
-    todo = [k for k in range(len(marks)) if not marks[k] and k % ranks.world == ranks.rank]
-    for i, (k, x) in enumerate(_read(net_input, paths, todo)):
-        rows = slice(k * CHUNK, k * CHUNK + len(x))
-        if below is None:
-            held[0, rows] = (x * 255).round().to(torch.uint8).numpy()
-        else:
-            for v in range(views):
-                draws = [generator(seed, "views", v, j) for j in range(rows.start, rows.stop)]
-                seen = augment(x, how, draws) if v else x
-                held[v, rows] = _bits(below, normalised(net_input, seen), precision, ranks.device)
-        if i % 64 == 63:  # what is marked as done is on the disk
-            held.flush()
-        marks[k] = 1
-        progress(min(len(paths), (i + 1) * CHUNK * ranks.world), len(paths), "")
-    held.flush()
-    marks.flush()
+    views = views_that_fit((len(paths), c, h, w), views, below is None, limit_gb)
+    shape = (views, len(paths), c, h, w)
+    cache = Cache(path, shape, tuple(paths), net_input, below, how, seed, precision, ranks)
+    if ranks.first:
+        _reserve(cache)
     ranks.barrier()
+    cache.fill(0, progress)
     return cache
 
 
@@ -140,25 +157,19 @@ def _bits(below: nn.Module, x: Tensor, precision: str, device: torch.device) -> 
     return y.to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy()
 
 
-def _reserve(cache: Cache, ranks: Ranks) -> np.memmap:
-    """The marks of the chunks that are done; the space for all of them is taken from the disk now."""
-    chunks, done = -(-cache.shape[1] // CHUNK), cache.path.with_suffix(".done")
-    if ranks.first and not (
-        cache.path.is_file()
-        and cache.path.stat().st_size == cache.nbytes
-        and done.is_file()
-        and done.stat().st_size == chunks
-    ):
-        done.unlink(missing_ok=True)
-        try:
-            with cache.path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, cache.nbytes)
-        except OSError as error:
-            cache.path.unlink(missing_ok=True)
-            raise TrainError(f"{cache.path}: no room for {cache.nbytes / 1e6:.0f} MB of features: {error}") from None
-        done.write_bytes(bytes(chunks))
-    ranks.barrier()
-    return np.memmap(done, np.uint8, "r+", shape=(chunks,))
+def _reserve(cache: Cache) -> None:
+    """Take the space for every view from the disk, unless an earlier start of the run has."""
+    done, marks = cache.path.with_suffix(".done"), cache.shape[0] * -(-cache.shape[1] // CHUNK)
+    if all(p.is_file() and p.stat().st_size == size for p, size in ((cache.path, cache.nbytes), (done, marks))):
+        return
+    done.unlink(missing_ok=True)
+    try:
+        with cache.path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, cache.nbytes)
+    except OSError as error:
+        cache.path.unlink(missing_ok=True)
+        raise TrainError(f"{cache.path}: no room for {cache.nbytes / 1e6:.0f} MB of features: {error}") from None
+    done.write_bytes(bytes(marks))
 
 
 def _read(net_input: Input, paths: Sequence[Path], chunks: Sequence[int]) -> Iterator[tuple[int, Tensor]]:

@@ -93,6 +93,7 @@ def train(
     while not state.ended:
         epoch, within = divmod(state.step, each)
         order = torch.randperm(len(examples.labels), generator=generator(recipe.seed, "order", epoch)).numpy()
+        examples.cache.fill(epoch)
         net.train()
         if new_head:
             keep_statistics(net)
@@ -138,7 +139,7 @@ def _step(
 ) -> float:
     """One step on this rank's share of rows; the loss summed over all rows."""
     mine = rows[ranks.rank :: ranks.world]
-    x = channels_last(examples.cache.drawn(mine, epoch, recipe.seed).to(ranks.device))
+    x = channels_last(examples.cache.drawn(mine, epoch).to(ranks.device))
     y = torch.from_numpy(examples.labels[mine]).to(ranks.device)
     with autocast(recipe.precision, ranks.device):
         logits = net(x)

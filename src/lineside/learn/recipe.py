@@ -51,7 +51,8 @@ class Recipe:
     class_weights: Literal["auto", "balanced", "none"] = "auto"  # auto: balanced where one class is 3 times another
     ema: float = 0.98  # decay per step of the averaged weights that are kept
     patience: int = 4  # epochs without a lower calibrate loss before training stops
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where measured faster here
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training; auto: bfloat16 where measured faster here
+    feature_precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen stages, likewise
     cache_gb: float = 8.0  # largest feature cache on disk
     checkpoint_s: float = 20.0  # seconds between checkpoints inside an epoch
     augment: Augment = field(default_factory=Augment)

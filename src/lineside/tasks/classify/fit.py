@@ -27,6 +27,7 @@ from lineside.learn.events import Events
 from lineside.learn.features import Cache
 from lineside.learn.head import Head, fit_head
 from lineside.learn.loop import Examples
+from lineside.learn.precision import autocast, channels_last
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder
@@ -94,7 +95,7 @@ def fit(
 
     weights = class_weights(train.labels, len(classes), recipe.class_weights)
     if starts_with_weights(recipe):
-        head = head_on_features(above, train, held, weights)
+        head = head_on_features(above, train, held, weights, recipe.feature_precision)
         set_head(above, head)
         n, right = len(held.labels), head.calibrate_correct.sum()
         screen.say(f"head on fixed features: {right} of {n} calibrate pictures right (penalty {head.c:g})")
@@ -180,7 +181,7 @@ def _features(
 ) -> Examples:
     paths, labels, names = examples_of(split, part, classes)
     with screen.watch(f"features, {part}") as progress:
-        cache = features.compute(
+        cache = features.open_cache(
             net_input,
             below,
             paths,
@@ -189,24 +190,27 @@ def _features(
             how=recipe.augment,
             seed=recipe.seed,
             limit_gb=recipe.cache_gb,
-            precision=recipe.precision,
+            precision=recipe.feature_precision,
             ranks=ranks,
             progress=progress,
         )
     return Examples(cache, labels, names)
 
 
-def head_on_features(above: nn.Sequential, train: Examples, held: Examples, weights: np.ndarray) -> Head:
+def head_on_features(
+    above: nn.Sequential, train: Examples, held: Examples, weights: np.ndarray, precision: str
+) -> Head:
     """The linear layer that does best on the pooled features of the net as it came."""
-    x, held_x = pooled(above, train.cache), pooled(above, held.cache)
+    x, held_x = pooled(above, train.cache, precision), pooled(above, held.cache, precision)
     return fit_head(x, train.labels, held_x, held.labels, weights)
 
 
-def pooled(above: nn.Sequential, cache: Cache) -> np.ndarray:
+def pooled(above: nn.Sequential, cache: Cache, precision: str) -> np.ndarray:
     """(N, C) float32: what the head's linear layer sees of each picture as it is."""
     body = nn.Sequential(*above[:-1], *above[-1][:-1]).eval()  # the head's last layer is the linear one
-    with torch.inference_mode():
-        rows = [body(cache.plain(slice(i, i + 64))).flatten(1).numpy() for i in range(0, cache.shape[1], 64)]
+    with torch.inference_mode(), autocast(precision, torch.device("cpu")):
+        starts = range(0, cache.shape[1], 64)
+        rows = [body(channels_last(cache.plain(slice(i, i + 64)))).flatten(1).float().numpy() for i in starts]
     return np.concatenate(rows)
 
 

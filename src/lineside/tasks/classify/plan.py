@@ -11,6 +11,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from torch import nn
 
 from lineside.bundle import engine, export
 from lineside.data.split import Split
@@ -32,6 +33,7 @@ from lineside.progress import Progress, Screen
 from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
+PROBE = 16  # pictures in a step that is timed
 WORSE = 0.05  # p below which a faster net counts as worse than the best
 FREEZE_TO_STRIDE = 32  # fine-tuning begins with the first stage of this stride
 
@@ -78,20 +80,27 @@ def decide(
             if stage
             else "training every stage: there are no weights to keep"
         )
+    return _precisions(recipe, row, len(classes), why), why
+
+
+def _precisions(recipe: Recipe, row: Net, classes: int, why: list[str]) -> Recipe:
+    """Number formats by a few steps of an untrained twin of the net; appends to why."""
+    side = _side(recipe, row)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, x = row.build(classes), torch.rand(min(recipe.batch, PROBE), 3, side, side)
+    below, above = split_at(net, recipe.freeze_below) if recipe.freeze_below else (nn.Sequential(), net)
+    if recipe.feature_precision == "auto":
+        chosen, sentence = precision.fastest(below, x, learns=False) if len(below) else ("float32", "")
+        recipe = replace(recipe, feature_precision=chosen)
+        why += [f"frozen stages in {sentence}"] if sentence else []
     if recipe.precision == "auto":
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            net = row.build(len(classes))
-        above = split_at(net, recipe.freeze_below)[1] if recipe.freeze_below else net
-        side = _side(recipe, row)
-        x = torch.zeros(min(recipe.batch, 32), 3, side, side)
-        if recipe.freeze_below:
-            with torch.inference_mode():
-                x = split_at(net, recipe.freeze_below)[0].eval()(x)
-        chosen, sentence = precision.fastest(above, x.clone())
+        with torch.no_grad():
+            x = below.eval()(x)
+        chosen, sentence = precision.fastest(above, x, learns=True)
         recipe = replace(recipe, precision=chosen)
         why.append(f"training in {sentence}")
-    return recipe, why
+    return recipe
 
 
 def _side(recipe: Recipe, row: Net) -> int:
@@ -187,7 +196,7 @@ def _probe(
     for part, most in SAMPLE.items():
         paths, labels, names = examples_of(split, part, classes)
         rows = torch.randperm(len(paths), generator=generator(recipe.seed, "order"))[:most].numpy()
-        cache = features.compute(
+        cache = features.open_cache(
             net_input,
             below,
             [paths[i] for i in rows],
@@ -203,5 +212,5 @@ def _probe(
         found[part] = Examples(cache, labels[rows], tuple(names[i] for i in rows))
     train, held = found["train"], found["calibrate"]
     weights = class_weights(train.labels, len(classes), recipe.class_weights)
-    x, held_x = pooled(above, train.cache), pooled(above, held.cache)
+    x, held_x = (pooled(above, part.cache, "float32") for part in (train, held))
     return fit_head(x, train.labels, held_x, held.labels, weights).calibrate_correct
