@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lineside.nets.input import Input, prescale_for, triangle
+from lineside.nets.input import Input, prescale_for, windows
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LEVEL = 1e-5 * 255  # of a picture's 0..255
@@ -70,14 +70,24 @@ def test_a_flat_picture_stays_flat_and_a_batch_equals_its_pictures():
 
 
 @given(length=st.integers(1, 300), size=st.integers(1, 60), prescale=st.integers(1, 4))
-@settings(max_examples=50, deadline=None)
-def test_weights_are_a_mean(length, size, prescale):
-    blocks = length // prescale
-    if blocks:
-        weight = triangle(length, blocks, size, prescale, torch.device("cpu"))
-        assert weight.shape == (size, blocks)
-        assert (weight >= 0).all()
-        torch.testing.assert_close(weight.sum(1), torch.ones(size))
+@settings(max_examples=150, deadline=None)
+def test_windows_hold_the_whole_filter(length, size, prescale):
+    """Rows are means, and together they are the dense triangle: no weight lies outside a window."""
+    n = length // prescale
+    if not n:
+        return
+    first, weight = windows(length, n, size, prescale, torch.device("cpu"))
+    blocks, block, taps = weight.shape
+    assert (first >= 0).all()
+    assert (first + taps <= n).all()
+    got = torch.zeros(blocks * block, n)
+    for b in range(blocks):
+        got[b * block : (b + 1) * block, first[b] : first[b] + taps] = weight[b]
+    centre_in = (torch.arange(n, dtype=torch.float64) + 0.5) * prescale
+    centre_out = ((torch.arange(size, dtype=torch.float64) + 0.5) * length / size).clamp(max=centre_in[-1])
+    dense = (1 - (centre_in - centre_out[:, None]).abs() / max(length / size, prescale)).clamp(min=0)
+    torch.testing.assert_close(got[:size].double(), dense / dense.sum(1, keepdim=True), atol=1e-6, rtol=0)
+    torch.testing.assert_close(got.sum(1), torch.ones(blocks * block))
 
 
 def test_prescale_leaves_two_pixels_for_each_one_of_the_output():

@@ -2,14 +2,15 @@
 
 Training, the exported graph and the line all run this module, so none of them can resize differently. Engines do not
 agree about the resize that is built in (OpenVINO ignores the antialias of ONNX Resize), so it is made of operations
-that they all have: two dense matrix products whose weights are the triangle filter of PIL's and torch's antialiased
-bilinear, computed in the graph from H and W.
+that they all have: first down the rows, then across, each one batched matrix product with the triangle filter of PIL's
+and torch's antialiased bilinear, computed in the graph from H and W.
 
     weight[i, j] ∝ relu(1 − |centre(j) − centre(i)| / support),    support = one output pixel or one input pixel,
                                                                     whichever is wider
 
-Centres are kept as whole numbers (in units of 1 / (2 · size) of an input pixel): exact in every engine, and out of
-reach of an engine that computes in bf16. docs/nets.md has what it costs.
+The filter is narrow, so BLOCK output pixels are made at a time, of those input pixels that reach any of them: a
+sixteenth of the work of a dense product. Centres are kept as whole numbers (in units of 1 / (2 · size) of an input
+pixel): exact in every engine, and out of reach of an engine that computes in bf16. docs/nets.md has what it costs.
 """
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 # Input pixels per output pixel that a prescale must leave for the triangle filter: the gap at which PIL's documentation
 # of Image.resize(reducing_gap) calls a box reduction before the filter "close to fair resampling".
 REDUCING_GAP = 2.0
+BLOCK = 16
 
 
 class Input(nn.Module):
@@ -48,24 +50,42 @@ class Input(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         n, height, width, _ = pictures.shape
-        x = pictures.float()
+        x = pictures
         if self.prescale > 1:
-            x = F.avg_pool2d(x.permute(0, 3, 1, 2), self.prescale).permute(0, 2, 3, 1)
-        down = triangle(height, x.shape[1], self.size_px, self.prescale, x.device)
-        across = triangle(width, x.shape[2], self.size_px, self.prescale, x.device)
-        x = down @ x.reshape(n, x.shape[1], x.shape[2] * 3)  # rows first: they are contiguous, nothing is transposed
-        x = x.reshape(n, self.size_px, -1, 3).permute(0, 3, 1, 2) @ across.T
-        return x * self.gain + self.shift
+            x = F.avg_pool2d(x.permute(0, 3, 1, 2).float(), self.prescale).permute(0, 2, 3, 1)
+        x = resample(x.reshape(n, x.shape[1], x.shape[2] * 3), height, self.size_px, self.prescale)
+        x = x.reshape(n, self.size_px, -1, 3).permute(0, 2, 3, 1)
+        x = resample(x.reshape(n, x.shape[1], 3 * self.size_px), width, self.size_px, self.prescale)
+        return x.reshape(n, self.size_px, 3, self.size_px).permute(0, 2, 3, 1) * self.gain + self.shift
 
 
-def triangle(length: int, blocks: int, size: int, prescale: int, device: torch.device) -> Tensor:
-    """(size, blocks) float32, rows sum to 1: from blocks of prescale pixels of a side of length pixels, to size."""
-    centre_in = (2 * torch.arange(blocks, device=device) + 1) * (prescale * size)
-    centre_out = (2 * torch.arange(size, device=device) + 1) * length
-    centre_out = torch.minimum(centre_out, centre_in[-1])  # pixels that fill no block: the last block stands for them
+def resample(x: Tensor, length: int, size: int, prescale: int) -> Tensor:
+    """(N, n, M) → (N, size, M) float32: every column from n blocks of prescale pixels, of a side of length, to size."""
+    n = x.shape[1]
+    first, weight = windows(length, n, size, prescale, x.device)
+    blocks, _, taps = weight.shape
+    place = (first[:, None] + torch.arange(taps, device=x.device)).flatten()
+    rows = x.index_select(1, place).float().reshape(x.shape[0], blocks, taps, x.shape[2])
+    return (weight @ rows).reshape(x.shape[0], blocks * BLOCK, x.shape[2])[:, :size]
+
+
+def windows(length: int, n: int, size: int, prescale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The filter, BLOCK output pixels at a time: first (blocks,) int64 and weight (blocks, BLOCK, taps) float32.
+
+    Output pixel b * BLOCK + i is the sum of weight[b, i, t] times input pixel first[b] + t. Every row sums to 1.
+    """
+    unit = 2 * prescale * size  # from one input pixel to the next
     support = 2 * torch.sym_max(length, prescale * size)
-    weight = (support - (centre_in - centre_out[:, None]).abs()).clamp(min=0).float()
-    return weight / weight.sum(1, keepdim=True)
+    taps = torch.sym_min((2 * (BLOCK - 1) * length + 2 * support) // unit + 2, n)
+    blocks = -(-size // BLOCK)
+    centre_out = ((2 * torch.arange(blocks * BLOCK, device=device) + 1) * length).reshape(blocks, BLOCK)
+    first = torch.div((centre_out[:, 0] - support).clamp(min=0), unit, rounding_mode="trunc").clamp(max=n - taps)
+    centre_in = (first[:, None] + torch.arange(taps, device=device)) * unit + prescale * size
+    centre_out = centre_out.clamp(
+        max=(n - 1) * unit + prescale * size
+    )  # pixels that fill no block: the last one stands
+    weight = (support - (centre_in[:, None, :] - centre_out[:, :, None]).abs()).clamp(min=0).float()
+    return first, weight / weight.sum(2, keepdim=True)
 
 
 def prescale_for(height_px: int, width_px: int, size_px: int) -> int:
