@@ -33,7 +33,7 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
     for c in PENALTIES:
         model = LogisticRegression(C=c / len(x) ** 0.5, max_iter=300, tol=1e-4, class_weight=class_weight)
         model.fit((x - mean) / std, y)
-        weight, bias = _all_classes(model.coef_, model.intercept_, classes)
+        weight, bias = _all_classes(model.coef_, np.asarray(model.intercept_), classes)
         weight = weight / std
         bias = bias - weight @ mean
         loss, correct = _score(held_x @ weight.T + bias, held_y)

@@ -37,13 +37,13 @@ class Recipe:
 
     net: str = "auto"
     weights: str = "default"  # "default", "none" (from scratch), or the name of a row of the net's weights
-    size_px: int = 0  # side the net sees; 0: the net's own
+    size_px: int = 0  # side the net sees; 0: its own, also for smaller pictures (docs/decisions/002)
     seed: int = 0
     freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
     views: int = 4  # augmented views of each training picture in the feature cache
     epochs: int = 15
     batch: int = 32
-    rate: float = 0.002  # of a net from scratch and of a new head
+    rate: float = 0.006  # of a net from scratch and of a new head
     fine_tune_rate: float = 0.1  # share of `rate` for stages that come with weights
     weight_decay: float = 0.02
     warmup: float = 0.1  # share of all steps

@@ -141,8 +141,7 @@ def starts_with_weights(recipe: Recipe) -> bool:
 
 def input_of(recipe: Recipe, width_px: tuple[int, int], height_px: tuple[int, int]) -> Input:
     """The first module of the net for pictures between these widths and heights."""
-    row = NETS[recipe.net]
-    side = recipe.size_px or row.size_px
+    row, side = NETS[recipe.net], recipe.size_px
     return Input(side, row.mean, row.std, prescale_for(height_px[0], width_px[0], side)).eval()
 
 
@@ -207,7 +206,7 @@ def head_on_features(
 
 def pooled(above: nn.Sequential, cache: Cache, precision: str) -> np.ndarray:
     """(N, C) float32: what the head's linear layer sees of each picture as it is."""
-    body = nn.Sequential(*above[:-1], *above[-1][:-1]).eval()  # the head's last layer is the linear one
+    body = split_at(above, "head.fc")[0].eval()
     with torch.inference_mode(), autocast(precision, torch.device("cpu")):
         starts = range(0, cache.shape[1], 64)
         rows = [body(channels_last(cache.plain(slice(i, i + 64)))).flatten(1).float().numpy() for i in starts]
@@ -216,7 +215,8 @@ def pooled(above: nn.Sequential, cache: Cache, precision: str) -> np.ndarray:
 
 def set_head(above: nn.Sequential, head: Head) -> None:
     """Put a fitted linear layer at the end of the net."""
-    linear = above[-1][-1]
+    linear = above.get_submodule("head.fc")
+    assert isinstance(linear, nn.Linear)
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(head.weight))
         linear.bias.copy_(torch.from_numpy(head.bias))

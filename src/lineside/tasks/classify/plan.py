@@ -35,7 +35,7 @@ from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 PROBE = 16  # pictures in a step that is timed
 WORSE = 0.05  # p below which a faster net counts as worse than the best
-FREEZE_TO_STRIDE = 32  # fine-tuning begins with the first stage of this stride
+FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def decide(
             )
         why.append(f"net {recipe.net}: as asked; {took:.1f} ms a picture here, {max_latency_ms:g} allowed")
     row = find(recipe.net)
+    recipe = replace(recipe, size_px=_side(recipe, row))
     pretrained = bool(row.weights) and recipe.weights != "none"
     if recipe.freeze_below == "auto":
         stage = next(s.name for s in row.stages if s.stride >= FREEZE_TO_STRIDE) if pretrained else ""
@@ -85,7 +86,7 @@ def decide(
 
 def _precisions(recipe: Recipe, row: Net, classes: int, why: list[str]) -> Recipe:
     """Number formats by a few steps of an untrained twin of the net; appends to why."""
-    side = _side(recipe, row)
+    side = recipe.size_px
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net, x = row.build(classes), torch.rand(min(recipe.batch, PROBE), 3, side, side)
