@@ -221,6 +221,14 @@ def test_a_decoder_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check(read(str(tmp_path)), workers=2)
 
 
+def workers_of(pid: int) -> list[str]:
+    """The children of a process that decode pictures."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ctrl_c_ends_quietly_with_130(tmp_path: Path) -> None:
     """The whole process group gets SIGINT, as from a terminal; no worker prints and none stays."""
@@ -234,7 +242,10 @@ def test_ctrl_c_ends_quietly_with_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    time.sleep(3)
+    deadline = time.monotonic() + 60
+    while len(workers_of(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -113,7 +113,7 @@ def test_ctrl_c_says_so_and_leaves_no_bundle(place):
 @pytest.mark.parametrize(
     ("more", "code", "sentence"),
     [
-        (("--accept", "dics"), 2, "--accept dics: no class of .*; its classes: cross, disc, square"),
+        (("--accept", "dics"), 2, "--accept dics: is no class of .*; its classes: cross, disc, square"),
         (("--net", "lenet6"), 2, "net 'lenet6' is not known; did you mean lenet5"),
         (("--max-latency-ms", "0.0001"), 5, "lenet5 takes .* ms a picture here, --max-latency-ms allows 0.0001"),
         (("--max-escape", "1.5"), 2, "max escape: expected a number between 0 and 1"),

@@ -30,9 +30,8 @@ EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, pro
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser(only=argv[0] if argv and argv[0] in VERBS else None)
     try:
-        args = parser.parse_args(argv)
+        args = _parser(only=argv[0] if argv and argv[0] in VERBS else None).parse_args(argv)
         return args.run(args)
     except LinesideError as error:
         return _say(error)
