@@ -64,6 +64,7 @@ class Fitted:
     ended: str
     epochs: int
     seconds: dict[str, float]
+    head_top1: float | None  # share of calibrate that the head on fixed features got right; None from scratch
 
 
 def fit(
@@ -94,11 +95,13 @@ def fit(
     clock.lap("features")
 
     weights = class_weights(train.labels, len(classes), recipe.class_weights)
+    head_top1 = None
     if starts_with_weights(recipe):
         head = head_on_features(above, train, held, weights, recipe.feature_precision)
         set_head(above, head)
         n, right = len(held.labels), head.calibrate_correct.sum()
         screen.say(f"head on fixed features: {right} of {n} calibrate pictures right (penalty {head.c:g})")
+        head_top1 = float(head.calibrate_correct.mean())
         clock.lap("head")
 
     state = _fine_tune(above, train, held, weights, run, recipe, ranks, screen)
@@ -131,7 +134,7 @@ def fit(
         metrics={"calibrate top-1": clopper_pearson(int((logits.argmax(1) == held.labels).sum()), len(held.labels))},
     )
     clock.lap("calibration")
-    return Fitted(trained, state.ended, len(state.history), clock.seconds)
+    return Fitted(trained, state.ended, len(state.history), clock.seconds, head_top1)
 
 
 def starts_with_weights(recipe: Recipe) -> bool:
