@@ -90,11 +90,9 @@ def test_windows_hold_the_whole_filter(length, size, prescale):
     torch.testing.assert_close(got.sum(1), torch.ones(blocks * block))
 
 
-def test_prescale_leaves_two_pixels_for_each_one_of_the_output():
-    assert [prescale_for(h, h, 224) for h in (128, 224, 447, 895, 896, 1024, 2048)] == [1, 1, 1, 1, 2, 2, 4]
-    assert prescale_for(480, 4000, 224) == 1
-    for side in range(100, 3000, 77):
-        assert prescale_for(side, side, 224) == 1 or side / prescale_for(side, side, 224) >= 448
+def test_no_picture_is_averaged_before_the_filter():
+    """Measured slower at every size (docs/nets.md)."""
+    assert {prescale_for(side, 2 * side, 224) for side in (8, 224, 900, 2048, 8000)} == {1}
 
 
 def test_nothing_of_it_is_learnt_or_saved():
@@ -119,10 +117,14 @@ def test_one_graph_gives_the_same_in_torch_onnxruntime_and_openvino(tmp_path, pr
         dynamic_shapes=({0: free, 1: free, 2: free},),
     )
     session = ort.InferenceSession(path)
-    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled, coarse = (
+        ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": hint}) for hint in ("f32", "bf16")
+    )
     for n, height, width in [(1, 96, 96), (3, 33, 57), (1, 300, 211), (2, 192, 192), (1, 701, 640)]:
         x = pictures(n, height, width, seed=height)
         expected = module(x).numpy()
         assert expected.shape == (n, 3, 96, 96)
         np.testing.assert_allclose(session.run(None, {"pictures": x.numpy()})[0], expected, atol=1e-5)
         np.testing.assert_allclose(compiled(x.numpy())[0], expected, atol=1e-5)
+        # bf16 has 8 bits: about 4 of a picture's 255 levels, but never another place in the picture
+        np.testing.assert_allclose(coarse(x.numpy())[0], expected, atol=0.08)

@@ -17,17 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Input pixels per output pixel that a prescale must leave for the triangle filter: the gap at which PIL's documentation
-# of Image.resize(reducing_gap) calls a box reduction before the filter "close to fair resampling".
-REDUCING_GAP = 2.0
-BLOCK = 16
+BLOCK = 16  # output pixels made by one matrix product; 8 and 32 read more or multiply more
 
 
 class Input(nn.Module):
     """(N, H, W, 3) uint8 RGB of any H, W → (N, 3, size_px, size_px) float32, stretched to the square and normalised.
 
-    mean, std are RGB in [0, 1]. prescale averages blocks of prescale x prescale pixels before the filter: for large
-    pictures, fixed when the bundle is made (see prescale_for). A grey picture comes as three equal channels.
+    mean, std are RGB in [0, 1]. prescale averages blocks of prescale x prescale pixels before the filter; it is
+    fixed when the bundle is made (see prescale_for). A grey picture comes as three equal channels.
     """
 
     gain: Tensor  # (3, 1, 1): 1 / (255 std)
@@ -79,7 +76,8 @@ def windows(length: int, n: int, size: int, prescale: int, device: torch.device)
     taps = torch.sym_min((2 * (BLOCK - 1) * length + 2 * support) // unit + 2, n)
     blocks = -(-size // BLOCK)
     centre_out = ((2 * torch.arange(blocks * BLOCK, device=device) + 1) * length).reshape(blocks, BLOCK)
-    first = torch.div((centre_out[:, 0] - support).clamp(min=0), unit, rounding_mode="trunc").clamp(max=n - taps)
+    # Whole numbers to the end: rounding_mode="trunc" would be exported as a division of floats, wrong by pixels in bf16.
+    first = ((centre_out[:, 0] - support).clamp(min=0) // unit).clamp(max=n - taps)
     centre_in = (first[:, None] + torch.arange(taps, device=device)) * unit + prescale * size
     centre_out = centre_out.clamp(
         max=(n - 1) * unit + prescale * size
@@ -89,5 +87,9 @@ def windows(length: int, n: int, size: int, prescale: int, device: torch.device)
 
 
 def prescale_for(height_px: int, width_px: int, size_px: int) -> int:
-    """The prescale for pictures of this size: the largest that leaves REDUCING_GAP pixels for each output pixel."""
-    return max(1, int(min(height_px, width_px) / (REDUCING_GAP * size_px)))
+    """The prescale for pictures of this size: 1, whatever the size, because averaging first was slower everywhere.
+
+    At 1024 and 2048 px it cost 1.5 to 3 times as much as the filter alone (docs/nets.md): it reads every pixel in a
+    second order, and the filter's own work is small.
+    """
+    return 1
