@@ -1,16 +1,11 @@
 """The README's tables, made from benchmarks/results/: `python -m benchmarks.table` writes them, a test compares."""
 
-import json
 from pathlib import Path
 
-from benchmarks.record import RESULTS
+from benchmarks.record import rows
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: python -m benchmarks.table -->\n", "<!-- end of results -->\n"
-
-
-def load(name: str) -> dict:
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def rate(estimate: dict | None) -> str:
@@ -20,37 +15,38 @@ def rate(estimate: dict | None) -> str:
     return f"{100 * estimate['value']:.1f} % ({100 * estimate['low']:.1f}–{100 * estimate['high']:.1f})"
 
 
-def table(head: str, rows: list[str]) -> list[str]:
-    return [head, "|" + "---|" * (head.count("|") - 1), *rows]
+def table(head: str, lines: list[str]) -> list[str]:
+    """A Markdown table; nothing where nothing was measured."""
+    return [head, "|" + "---|" * (head.count("|") - 1), *lines, ""] if lines else []
 
 
 def accuracy() -> list[str]:
     names = ("top-1", "macro recall", "escape", "overkill", "hold")
-    rows = [
+    lines = [
         f"| {row['data']} | {row['pictures']['test']:,} | "
         + " | ".join(rate(row["metrics"].get(f"test {name}")) for name in names)
         + f" | {row['train_s']:.0f} s |"
-        for row in load("accuracy")["rows"]
+        for row in rows("accuracy")
     ]
-    return table("| data | test n | top-1 | balanced accuracy | escape | overkill | held | training |", rows)
+    return table("| data | test n | top-1 | balanced accuracy | escape | overkill | held | training |", lines)
 
 
 def training() -> list[str]:
-    rows = [
+    lines = [
         f"| {row['data']} | {100 * row['target_calibrate_top1']:.1f} % | {row['seconds_ours']:.0f} s "
         f"| {row['seconds_plain']:.0f} s | **{row['times_faster']:.1f} ×** | {rate(row['test_top1_ours'])} "
         f"| {rate(row['test_top1_plain'])} | {row['mcnemar_p']:.2f} |"
-        for row in load("training")["rows"]
+        for row in rows("training")
     ]
     head = (
         "| data | same calibrate accuracy | Lineside | plain PyTorch | faster | test: ours | test: plain | McNemar p |"
     )
-    return table(head, rows)
+    return table(head, lines)
 
 
 def text() -> str:
     """The lines between the README's markers."""
-    return "\n".join([BEGIN, *accuracy(), "", *training(), "", END])
+    return "\n".join([BEGIN, *accuracy(), *training(), END])
 
 
 def written() -> str:
