@@ -19,7 +19,7 @@ import lineside.data.nuts
 
 HOME = Path(lineside.data.nuts.__file__).parent
 MIB = 1024 * 1024
-LINEAR_LIMIT = 0.60  # measured: see docs/nuts.md
+LINEAR_LIMIT = 0.45  # measured: see docs/nuts.md
 NUISANCE_LIMIT = 0.40  # the commonest class is 0.33
 
 # ISO 4032:2012 table 1 (s max, m max); DIN 557:1994 table 1 (s, m); DIN 6923:1983 table 1
@@ -147,6 +147,7 @@ def test_masks_agree_with_box_and_area(notes):
         assert note["bbox"] == box_of(mask)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pycocotools 2.0 sets an array's shape, as NumPy 2.5 warns
 def test_the_coco_api_reads_the_same_masks(notes):
     api = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed: it is the oracle here")
     for note in notes.values():

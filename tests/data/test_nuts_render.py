@@ -115,6 +115,7 @@ def test_the_camera_s_numbers_are_the_renderer_s(meshes):
     assert 0.1 < seen.nut.mean() < 0.6
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pycocotools 2.0 sets an array's shape
 def test_run_lengths_are_the_coco_api_s():
     api = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed: it is the oracle here")
     rng = np.random.default_rng(5)
