@@ -37,7 +37,7 @@ class Recipe:
 
     net: str = "auto"
     weights: str = "default"  # "default", "none" (from scratch), or the name of a row of the net's weights
-    size_px: int = 0  # side the net sees; 0: its own, also for smaller pictures (docs/decisions/002)
+    size_px: int = 0  # side the net sees; 0: its own, also for smaller pictures (docs/decisions/002-…)
     seed: int = 0
     freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
     views: int = 4  # augmented views of each training picture in the feature cache
