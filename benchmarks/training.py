@@ -113,7 +113,7 @@ def compare(name: str, folder: Path, net: str, epochs: int, seed: int) -> dict:
     classes = labels.classes(p.label for p in split.pictures)
     peer, curve = plain(split, classes, decided.recipe, epochs, patience=4)
     target = min(max(a for _, a in ours), max(a for _, a in curve))
-    net_input = input_of(decided.recipe, decided.seen_width_px, decided.seen_height_px)
+    net_input = input_of(decided.recipe)
     paths, truth, _ = examples_of(split, "test", classes)
     answers = [reference_logits(net_input, n, paths, silent).argmax(1) == truth for n in (fitted.trained.net, peer)]
     wins, losses = int((answers[0] & ~answers[1]).sum()), int((~answers[0] & answers[1]).sum())

@@ -32,7 +32,7 @@ from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder
 from lineside.nets.catalog import NETS
-from lineside.nets.input import Input, prescale_for
+from lineside.nets.input import Input
 from lineside.nets.stages import freeze_below, split_at
 from lineside.nets.weights import load_weights
 from lineside.progress import Progress, Screen
@@ -84,7 +84,7 @@ def fit(
     recipe, clock = decided.recipe, Clock()
     torch.manual_seed(seed_of(recipe.seed, "init"))
     net = load_weights(recipe.net, len(classes), weights=recipe.weights)
-    net_input = input_of(recipe, decided.seen_width_px, decided.seen_height_px)
+    net_input = input_of(recipe)
     below, above = None, net
     if recipe.freeze_below:
         freeze_below(net, recipe.freeze_below)
@@ -142,10 +142,10 @@ def starts_with_weights(recipe: Recipe) -> bool:
     return bool(NETS[recipe.net].weights) and recipe.weights != "none"
 
 
-def input_of(recipe: Recipe, width_px: tuple[int, int], height_px: tuple[int, int]) -> Input:
-    """The first module of the net for pictures between these widths and heights."""
-    row, side = NETS[recipe.net], recipe.size_px
-    return Input(side, row.mean, row.std, prescale_for(height_px[0], width_px[0], side)).eval()
+def input_of(recipe: Recipe) -> Input:
+    """The first module of the net."""
+    row = NETS[recipe.net]
+    return Input(recipe.size_px, row.mean, row.std).eval()
 
 
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:

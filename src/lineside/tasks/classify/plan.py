@@ -25,7 +25,7 @@ from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import RunFolder
 from lineside.nets.catalog import NETS, find
-from lineside.nets.input import Input, prescale_for
+from lineside.nets.input import Input
 from lineside.nets.net import Net
 from lineside.nets.stages import split_at
 from lineside.nets.weights import at_hand, load_weights
@@ -112,7 +112,7 @@ def latency_ms(net: str, side: int, classes: int, seen_px: tuple[tuple[int, int]
     """Median ms from a ready picture of the smallest seen size to logits: the exported graph, batch 1."""
     row = find(net)
     (width, _), (height, _) = seen_px
-    net_input = Input(side, row.mean, row.std, prescale_for(height, width, side))
+    net_input = Input(side, row.mean, row.std)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         graph = export.to_onnx(row.build(classes).eval(), net_input, 1.0)
@@ -152,7 +152,7 @@ def _choose(
             said.append(f"net {name}: {took:.1f} ms a picture here, over the budget of {max_latency_ms:g}")
             continue
         with screen.watch(f"trying {name}") as progress:
-            right = _probe(name, recipe, split, classes, seen_px, run, progress)
+            right = _probe(name, recipe, split, classes, run, progress)
         candidates.append(Candidate(name, took, right))
         said.append(
             f"net {name}: {took:.1f} ms a picture here, {right.mean():.1%} right by a linear layer on its features"
@@ -183,14 +183,12 @@ def _probe(
     recipe: Recipe,
     split: Split,
     classes: tuple[str, ...],
-    seen_px: tuple[tuple[int, int], tuple[int, int]],
     run: RunFolder,
     progress: Progress,
 ) -> np.ndarray:
     """(n,) bool: which of a sample of calibrate a linear layer on the net's fixed features gets right."""
-    row, (width, height) = NETS[name], seen_px
-    side = _side(recipe, row)
-    net_input = Input(side, row.mean, row.std, prescale_for(height[0], width[0], side)).eval()
+    row = NETS[name]
+    net_input = Input(_side(recipe, row), row.mean, row.std).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
     below, above = split_at(load_weights(name, len(classes), offline=True), "head")
     found: dict[str, Examples] = {}
