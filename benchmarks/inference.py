@@ -26,7 +26,7 @@ from lineside.bundle import engine, export
 from lineside.data import picture, read
 from lineside.evidence.operating import choose
 from lineside.nets.catalog import NETS
-from lineside.nets.input import Input, prescale_for
+from lineside.nets.input import Input
 from lineside.tasks.classify.decode import decider, margin
 
 DEFAULT_NETS = ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0")
@@ -58,9 +58,8 @@ def measure(name: str, files: list[Path], threads: int) -> list[dict]:
     """A row for each engine."""
     torch.manual_seed(0)
     row = NETS[name]
-    height, width = picture.load(files[0]).shape[:2]
     net = row.build(len(CLASSES)).eval()
-    net_input = Input(row.size_px, row.mean, row.std, prescale_for(height, width, row.size_px))
+    net_input = Input(row.size_px, row.mean, row.std)
     graph = export.to_onnx(net, net_input, 1.0)
     rng = np.random.default_rng(0)
     is_good = np.arange(200) % 2 == 0

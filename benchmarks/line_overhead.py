@@ -29,15 +29,14 @@ SIZES = {"192 x 192": (192, 192), "1 megapixel": (1000, 1000)}  # height, width
 CLASSES = ("defective", "good")
 
 
-def export(path: Path, height: int, width: int) -> None:
+def export(path: Path) -> None:
     """In a process of its own: the line's must not have torch in it."""
     from lineside.bundle.export import to_onnx
     from lineside.nets.catalog import NETS
-    from lineside.nets.input import Input, prescale_for
+    from lineside.nets.input import Input
 
     net = NETS["efficientnet_lite0"]
-    side = net.size_px
-    entry = Input(side, net.mean, net.std, prescale_for(height, width, side))
+    entry = Input(net.size_px, net.mean, net.std)
     path.write_bytes(to_onnx(net.build(len(CLASSES)).eval(), entry, 1.0))
 
 
@@ -55,7 +54,7 @@ def model(graph: bytes):
         created="2026-11-22T00:00:00Z",
         classes=CLASSES,
         accept=("good",),
-        input=Input(224, (0.5,) * 3, (0.5,) * 3, 1, 8, (8, 4000), (8, 4000)),
+        input=Input(224, (0.5,) * 3, (0.5,) * 3, 8, (8, 4000), (8, 4000)),
         net="efficientnet_lite0",
         temperature=1.0,
         served=(served,),
@@ -74,7 +73,7 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
     from lineside.store.open import open_store
 
     graph = folder / f"{size[0]}.onnx"
-    worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph, *size))
+    worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph,))
     worker.start()
     worker.join()
     engine = model(graph.read_bytes())

@@ -51,7 +51,7 @@ def trained(split: Split) -> Trained:
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the machine is shared; a small net gains nothing by more
     row = NETS[NET]
-    net, net_input = row.build(len(CLASSES)).eval(), Input(row.size_px, row.mean, row.std, 1)
+    net, net_input = row.build(len(CLASSES)).eval(), Input(row.size_px, row.mean, row.std)
     calibrate = split.of("calibrate")
     good = np.array([one.label == "good" for one in calibrate])
     body = torch.nn.Sequential(*net[:-1], *net[-1][:-1])

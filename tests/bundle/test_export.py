@@ -58,9 +58,7 @@ def test_rebuild_gives_the_net_back(pristine, trained):
     net, manifest = export.rebuild(pristine)
     pictures = np.random.default_rng(3).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
     settings = manifest.input
-    again = export.reference(
-        net, Input(settings.size_px, settings.mean, settings.std, settings.prescale), manifest.temperature
-    )
+    again = export.reference(net, Input(settings.size_px, settings.mean, settings.std), manifest.temperature)
     first = export.reference(trained.net, trained.input, trained.temperature)
     assert np.array_equal(again(pictures), first(pictures))
 
@@ -85,7 +83,7 @@ def test_weights_changed_after_the_answers_are_refused_and_nothing_is_written(tr
 
 
 def test_a_foreign_normalisation_is_refused(trained, decide, tmp_path):
-    other = Input(trained.input.size_px, (0.1, 0.2, 0.3), (0.2, 0.2, 0.2), 1)
+    other = Input(trained.input.size_px, (0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
     wrong = replace(trained, input=other, logits=trained.logits)
     (answers,) = parity.answers(
         [export.reference(trained.net, other, trained.temperature)], [p.path for p in trained.split.of("calibrate")]
@@ -100,7 +98,7 @@ def test_batch_norm_is_folded_and_the_exporter_keeps_quiet():
         "from torch import nn\n"
         "net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),"
         " nn.Flatten(), nn.Linear(4, 2)).eval()\n"
-        "g = onnx.load_from_string(to_onnx(net, Input(16, (.5, .5, .5), (.5, .5, .5), 2), 1.0))\n"
+        "g = onnx.load_from_string(to_onnx(net, Input(16, (.5, .5, .5), (.5, .5, .5)), 1.0))\n"
         "assert [n.op_type for n in g.graph.node].count('Conv') == 1\n"
         "assert not any(n.op_type in ('BatchNormalization', 'Resize') for n in g.graph.node)\n"
     )
@@ -113,7 +111,7 @@ def test_batch_norm_is_folded_and_the_exporter_keeps_quiet():
 def test_every_net_in_every_float32_engine(name):
     torch.manual_seed(1)
     row = NETS[name]
-    net, net_input = row.build(5).eval(), Input(row.size_px, row.mean, row.std, 1)
+    net, net_input = row.build(5).eval(), Input(row.size_px, row.mean, row.std)
     graph = export.to_onnx(net, net_input, 1.0)
     pictures = np.random.default_rng(4).integers(0, 256, (2, 100, 90, 3), dtype=np.uint8)
     truth = export.reference(net, net_input, 1.0)(pictures)

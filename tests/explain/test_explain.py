@@ -34,7 +34,7 @@ def manifest(net: str, size_px: int, classes: tuple[str, ...]) -> Manifest:
         created="2026-11-22T12:00:00Z",
         classes=classes,
         accept=(),
-        input=Input(size_px, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 1, 8, (32, 64), (32, 64)),
+        input=Input(size_px, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 8, (32, 64), (32, 64)),
         net=net,
         temperature=1.0,
         served=(Served("onnxruntime", "float32", "model.onnx"),),
@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said(bundle, picture, tmp_path):
 
 def test_a_picture_below_the_bundles_least_side_is_refused(bundle, tmp_path, net):
     one = manifest("resnet20", 32, ("a", "b", "c"))
-    coarse = replace(one, input=replace(one.input, prescale=3, min_side_px=20))
+    coarse = replace(one, input=replace(one.input, min_side_px=20))
     bundles.write(tmp_path / "coarse.bundle", files_of(net), coarse)
     Image.new("RGB", (60, 19)).save(tmp_path / "small.png")
     with pytest.raises(PictureError, match=r"small\.png: its shorter side is 19 px, the bundle asks 20"):

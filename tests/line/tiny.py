@@ -32,7 +32,7 @@ def manifest(accept=("good",), operating_point=None, files=None) -> Manifest:
         created="2026-11-22T13:00:00Z",
         classes=CLASSES,
         accept=accept,
-        input=Input(16, (0.5,) * 3, (0.5,) * 3, 1, 8, (16, 64), (16, 64)),
+        input=Input(16, (0.5,) * 3, (0.5,) * 3, 8, (16, 64), (16, 64)),
         net="tiny",
         temperature=1.0,
         served=(Served("onnxruntime", "float32", "model.onnx"),),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from lineside.nets.input import Input, prescale_for, windows
+from lineside.nets.input import Input, windows
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LEVEL = 1e-5 * 255  # of a picture's 0..255
@@ -22,9 +22,8 @@ def levels(module: Input, x: torch.Tensor) -> torch.Tensor:
     return (module(x) - module.shift) / module.gain
 
 
-def reference(x: torch.Tensor, size: int, prescale: int = 1) -> torch.Tensor:
+def reference(x: torch.Tensor, size: int) -> torch.Tensor:
     planes = x.permute(0, 3, 1, 2).double()
-    planes = F.avg_pool2d(planes, prescale) if prescale > 1 else planes
     return F.interpolate(planes, (size, size), mode="bilinear", antialias=True, align_corners=False).float()
 
 
@@ -41,21 +40,6 @@ def test_equals_antialiased_bilinear_at_camera_sizes(height, width):
     torch.testing.assert_close(levels(Input(224, MEAN, STD), x), reference(x, 224), atol=LEVEL, rtol=0)
 
 
-@pytest.mark.parametrize("prescale", [2, 3, 4])
-def test_prescale_is_a_box_average_before_the_filter(prescale):
-    x = pictures(2, 48 * prescale, 52 * prescale)
-    got = levels(Input(20, MEAN, STD, prescale), x)
-    torch.testing.assert_close(got, reference(x, 20, prescale), atol=LEVEL, rtol=0)
-
-
-@pytest.mark.parametrize("prescale", [2, 3, 4])
-def test_prescale_keeps_its_place_where_blocks_do_not_fill_the_picture(prescale):
-    """A ramp stays a ramp: within a sixth of a pixel of where it was, up to the unfilled block at the far edge."""
-    ramp = torch.arange(201, dtype=torch.uint8).view(1, 1, 201, 1).expand(1, 90, 201, 3)
-    plain, coarse = levels(Input(20, MEAN, STD), ramp), levels(Input(20, MEAN, STD, prescale), ramp)
-    torch.testing.assert_close(coarse[..., :-1], plain[..., :-1], atol=0.15, rtol=0)
-
-
 def test_the_size_of_the_net_passes_unchanged_and_normalised_as_torchvision_does():
     x = pictures(2, 64, 64)
     expected = (x.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -64,35 +48,27 @@ def test_the_size_of_the_net_passes_unchanged_and_normalised_as_torchvision_does
 
 def test_a_flat_picture_stays_flat_and_a_batch_equals_its_pictures():
     flat = torch.full((1, 37, 91, 3), 200, dtype=torch.uint8)
-    torch.testing.assert_close(levels(Input(16, MEAN, STD, 2), flat), torch.full((1, 3, 16, 16), 200.0))
+    torch.testing.assert_close(levels(Input(16, MEAN, STD), flat), torch.full((1, 3, 16, 16), 200.0))
     x, module = pictures(3, 50, 41), Input(16, MEAN, STD)
     torch.testing.assert_close(module(x), torch.cat([module(x[i : i + 1]) for i in range(3)]), atol=2e-6, rtol=0)
 
 
-@given(length=st.integers(1, 300), size=st.integers(1, 60), prescale=st.integers(1, 4))
+@given(length=st.integers(1, 300), size=st.integers(1, 60))
 @settings(max_examples=150, deadline=None)
-def test_windows_hold_the_whole_filter(length, size, prescale):
+def test_windows_hold_the_whole_filter(length, size):
     """Rows are means, and together they are the dense triangle: no weight lies outside a window."""
-    n = length // prescale
-    if not n:
-        return
-    first, weight = windows(length, n, size, prescale, torch.device("cpu"))
+    first, weight = windows(length, size, torch.device("cpu"))
     blocks, block, taps = weight.shape
     assert (first >= 0).all()
-    assert (first + taps <= n).all()
-    got = torch.zeros(blocks * block, n)
+    assert (first + taps <= length).all()
+    got = torch.zeros(blocks * block, length)
     for b in range(blocks):
         got[b * block : (b + 1) * block, first[b] : first[b] + taps] = weight[b]
-    centre_in = (torch.arange(n, dtype=torch.float64) + 0.5) * prescale
+    centre_in = torch.arange(length, dtype=torch.float64) + 0.5
     centre_out = ((torch.arange(size, dtype=torch.float64) + 0.5) * length / size).clamp(max=centre_in[-1])
-    dense = (1 - (centre_in - centre_out[:, None]).abs() / max(length / size, prescale)).clamp(min=0)
+    dense = (1 - (centre_in - centre_out[:, None]).abs() / max(length / size, 1)).clamp(min=0)
     torch.testing.assert_close(got[:size].double(), dense / dense.sum(1, keepdim=True), atol=1e-6, rtol=0)
     torch.testing.assert_close(got.sum(1), torch.ones(blocks * block))
-
-
-def test_no_picture_is_averaged_before_the_filter():
-    """Measured slower at every size (docs/nets.md)."""
-    assert {prescale_for(side, 2 * side, 224) for side in (8, 224, 900, 2048, 8000)} == {1}
 
 
 def test_nothing_of_it_is_learnt_or_saved():
@@ -102,11 +78,10 @@ def test_nothing_of_it_is_learnt_or_saved():
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:copyreg")  # torch.export copies a deprecated LeafSpec of its own
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of onnxscript and openvino themselves
-@pytest.mark.parametrize("prescale", [1, 2])
-def test_one_graph_gives_the_same_in_torch_onnxruntime_and_openvino(tmp_path, prescale):
+def test_one_graph_gives_the_same_in_torch_onnxruntime_and_openvino(tmp_path):
     ort = pytest.importorskip("onnxruntime")
     ov = pytest.importorskip("openvino")
-    module, path, free = Input(96, MEAN, STD, prescale).eval(), tmp_path / "input.onnx", torch.export.Dim.DYNAMIC
+    module, path, free = Input(96, MEAN, STD).eval(), tmp_path / "input.onnx", torch.export.Dim.DYNAMIC
     torch.onnx.export(
         module,
         (pictures(2, 64, 80),),  # a batch of 1 would be baked into the graph

@@ -149,8 +149,7 @@ def write(
 def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
     """The bytes of model.onnx. BundleError if the exporter made something that onnx's checker or our border refuses."""
     graph = Graph(net, input, temperature).float().eval()
-    side = max(picture.MIN_SIDE_PX, 2 * input.prescale, 16)
-    example = torch.zeros(2, side + 1, side + 2, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
+    example = torch.zeros(2, 17, 18, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
     any_size = torch.export.Dim.DYNAMIC
     with _quiet():
         program = torch.onnx.export(
@@ -242,15 +241,14 @@ def _quiet() -> Iterator[None]:
 def _settings(trained: Trained) -> manifests.Input:
     """The manifest's record of trained.input, checked to make the very same module again."""
     row = find(trained.name)
-    made = Input(trained.input.size_px, row.mean, row.std, trained.input.prescale)
+    made = Input(trained.input.size_px, row.mean, row.std)
     if not (torch.equal(made.gain, trained.input.gain) and torch.equal(made.shift, trained.input.shift)):
         raise BundleError(f"the net's input is not normalised with the mean and std of {trained.name} in the catalog")
     return manifests.Input(
         size_px=trained.input.size_px,
         mean=row.mean,
         std=row.std,
-        prescale=trained.input.prescale,
-        min_side_px=max(picture.MIN_SIDE_PX, trained.input.prescale),
+        min_side_px=picture.MIN_SIDE_PX,
         seen_width_px=trained.seen_width_px,
         seen_height_px=trained.seen_height_px,
     )

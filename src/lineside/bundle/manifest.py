@@ -35,7 +35,6 @@ class Input:
     size_px: int
     mean: tuple[float, float, float]  # RGB in [0, 1]
     std: tuple[float, float, float]
-    prescale: int
     min_side_px: int  # a picture with a shorter side is refused
     seen_width_px: tuple[int, int]  # smallest and largest among the pictures it was trained on
     seen_height_px: tuple[int, int]
@@ -44,8 +43,8 @@ class Input:
     color: Literal["RGB"] = "RGB"
 
     def __post_init__(self):
-        if min(self.size_px, self.prescale, self.min_side_px) < 1:
-            raise ValueError("size_px, prescale and min_side_px are whole numbers of at least 1")
+        if min(self.size_px, self.min_side_px) < 1:
+            raise ValueError("size_px and min_side_px are whole numbers of at least 1")
         if min(self.std) <= 0:
             raise ValueError(f"std must be above 0, got {self.std}")
 

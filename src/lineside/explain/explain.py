@@ -55,7 +55,7 @@ def explain(
     net, manifest = rebuild(bundle)
     net.requires_grad_(False)
     one = manifest.input
-    prepare = Input(one.size_px, one.mean, one.std, one.prescale).eval()
+    prepare = Input(one.size_px, one.mean, one.std).eval()
     if category is not None and category not in manifest.classes:
         near = get_close_matches(category, manifest.classes, n=1)
         hint = f"did you mean {near[0]}?" if near else f"its classes: {', '.join(manifest.classes)}"

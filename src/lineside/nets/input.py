@@ -16,7 +16,6 @@ bf16. docs/nets.md has what it costs.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 BLOCK = 16  # output pixels made by one matrix product
 
@@ -24,22 +23,15 @@ BLOCK = 16  # output pixels made by one matrix product
 class Input(nn.Module):
     """(N, H, W, 3) uint8 RGB of any H, W → (N, 3, size_px, size_px) float32, stretched to the square and normalised.
 
-    mean, std are RGB in [0, 1]. prescale averages blocks of prescale x prescale pixels before the filter; it is
-    fixed when the bundle is made (see prescale_for). A grey picture comes as three equal channels.
+    mean, std are RGB in [0, 1]. A grey picture comes as three equal channels.
     """
 
     gain: Tensor  # (3, 1, 1): 1 / (255 std)
     shift: Tensor  # (3, 1, 1): −mean / std
 
-    def __init__(
-        self,
-        size_px: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-        prescale: int = 1,
-    ):
+    def __init__(self, size_px: int, mean: tuple[float, float, float], std: tuple[float, float, float]):
         super().__init__()
-        self.size_px, self.prescale = size_px, prescale
+        self.size_px = size_px
         gain = 1 / (255 * torch.tensor(std, dtype=torch.float64))
         shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
         # Not in the state dict: they are settings of the bundle's manifest, not something learnt.
@@ -48,49 +40,34 @@ class Input(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         n, height, width, _ = pictures.shape
-        x = pictures
-        if self.prescale > 1:
-            x = F.avg_pool2d(x.permute(0, 3, 1, 2).float(), self.prescale).permute(0, 2, 3, 1)
-        x = resample(x.reshape(n, x.shape[1], x.shape[2] * 3), height, self.size_px, self.prescale)
-        x = x.reshape(n, self.size_px, -1, 3).permute(0, 2, 3, 1)
-        x = resample(x.reshape(n, x.shape[1], 3 * self.size_px), width, self.size_px, self.prescale)
+        x = resample(pictures.reshape(n, height, width * 3), self.size_px)
+        x = x.reshape(n, self.size_px, width, 3).permute(0, 2, 3, 1)
+        x = resample(x.reshape(n, width, 3 * self.size_px), self.size_px)
         return x.reshape(n, self.size_px, 3, self.size_px).permute(0, 2, 3, 1) * self.gain + self.shift
 
 
-def resample(x: Tensor, length: int, size: int, prescale: int) -> Tensor:
-    """(N, n, M) → (N, size, M) float32: every column from n blocks of prescale pixels, of a side of length, to size."""
-    n = x.shape[1]
-    first, weight = windows(length, n, size, prescale, x.device)
+def resample(x: Tensor, size: int) -> Tensor:
+    """(N, length, M) → (N, size, M) float32: every column from length pixels to size."""
+    first, weight = windows(x.shape[1], size, x.device)
     blocks, _, taps = weight.shape
     place = (first[:, None] + torch.arange(taps, device=x.device)).flatten()
     rows = x.index_select(1, place).float().reshape(x.shape[0], blocks, taps, x.shape[2])
     return (weight @ rows).reshape(x.shape[0], blocks * BLOCK, x.shape[2])[:, :size]
 
 
-def windows(length: int, n: int, size: int, prescale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def windows(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The filter, BLOCK output pixels at a time: first (blocks,) int64 and weight (blocks, BLOCK, taps) float32.
 
     Output pixel b * BLOCK + i is the sum of weight[b, i, t] times input pixel first[b] + t. Every row sums to 1.
     """
-    unit = 2 * prescale * size  # from one input pixel to the next
-    support = 2 * torch.sym_max(length, prescale * size)
-    taps = torch.sym_min((2 * (BLOCK - 1) * length + 2 * support) // unit + 2, n)
+    unit = 2 * size  # from one input pixel to the next
+    support = 2 * torch.sym_max(length, size)
+    taps = torch.sym_min((2 * (BLOCK - 1) * length + 2 * support) // unit + 2, length)
     blocks = -(-size // BLOCK)
     centre_out = ((2 * torch.arange(blocks * BLOCK, device=device) + 1) * length).reshape(blocks, BLOCK)
     # Whole numbers to the end: torch.div(rounding_mode=…) is exported as a division of floats, wrong by pixels in bf16.
-    first = ((centre_out[:, 0] - support).clamp(min=0) // unit).clamp(max=n - taps)
-    centre_in = (first[:, None] + torch.arange(taps, device=device)) * unit + prescale * size
-    centre_out = centre_out.clamp(
-        max=(n - 1) * unit + prescale * size
-    )  # pixels that fill no block: the last one stands
+    first = ((centre_out[:, 0] - support).clamp(min=0) // unit).clamp(max=length - taps)
+    centre_in = (first[:, None] + torch.arange(taps, device=device)) * unit + size
+    centre_out = centre_out.clamp(max=(length - 1) * unit + size)  # past the last pixel, it stands
     weight = (support - (centre_in[:, None, :] - centre_out[:, :, None]).abs()).clamp(min=0).float()
     return first, weight / weight.sum(2, keepdim=True)
-
-
-def prescale_for(height_px: int, width_px: int, size_px: int) -> int:
-    """The prescale for pictures of this size: 1, whatever the size, because averaging first was slower everywhere.
-
-    At 1024 and 2048 px it cost 1.5 to 3 times as much as the filter alone (docs/nets.md): it reads every pixel in a
-    second order, and the filter's own work is small.
-    """
-    return 1
