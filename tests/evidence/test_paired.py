@@ -108,6 +108,24 @@ def test_sentences_name_the_numbers():
     assert noninferior(0, 0, 500, 0.01).sentence().startswith("not inferior: 0 of 500 pictures lost, 0 won")
 
 
+def test_a_candidate_that_loses_every_picture_has_a_bound():
+    """Its loss is 1, where the score has no spread."""
+    for n in (1, 5, 400, 20_001):
+        verdict = noninferior(n, 0, n, 0.01)
+        assert not verdict.shown
+        assert (verdict.loss, verdict.upper, verdict.pictures_needed) == (1.0, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "loss", "limit"),
+    [(9, 0, 1.0, 0.0), (0, 0, 0.0, 0.0), (8, 0, 1.0, -np.inf), (5, 3, 1.0, -np.inf), (0, 9, 1.0, -np.inf)],
+)
+def test_where_the_score_has_no_spread_it_is_its_limit(b, c, loss, limit):
+    at, near = (float(score(np.array(b), np.array(c), 9, one)) for one in (loss, abs(loss - 1e-9)))
+    assert at == limit
+    assert abs(near) < 1e-3 if limit == 0 else near < -1e3
+
+
 def test_no_pictures_show_nothing():
     verdict = noninferior(0, 0, 0, 0.01)
     assert not verdict.shown

@@ -91,9 +91,15 @@ def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95)
 
 
 def score(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
-    """Tango's score, (b - c - n loss) over its standard error if `loss` is the truth; very negative: less is lost."""
+    """Tango's score, (b - c - n loss) over its standard error if `loss` is the truth; very negative: less is lost.
+
+    The standard error is 0 at a loss of 1 (and of 0, where b = c = 0): the score is then its limit from inside. With
+    b = n it is sqrt(n (1 - loss) / (1 + loss)), so 0; with b = c = 0 it is -sqrt(n loss / (1 - loss)), so 0; any other
+    b and c can not be at a loss of 1, and are infinitely below.
+    """
     rate = _c_rate(np.asarray(b, np.float64), np.asarray(c, np.float64), n, loss)
-    return (b - c - n * loss) / np.sqrt(n * (2 * rate + loss * (1 - loss)))
+    excess, error = b - c - n * loss, np.sqrt(n * (2 * rate + loss * (1 - loss)))
+    return np.divide(excess, error, out=np.where(excess < 0, -np.inf, 0.0), where=error > 0)
 
 
 def _c_rate(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
