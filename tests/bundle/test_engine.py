@@ -107,7 +107,7 @@ if sys.argv[2] == "quantise":
     from lineside.bundle.quantise import int8
     files = sorted(Path(sys.argv[3]).rglob("*.png"))[:20]
     for engine in ("onnxruntime", "openvino"):
-        open_model(engine, int8(model, engine, files), "int8", 1)(picture)
+        open_model(engine, int8(model, files), "int8", 1)(picture)
 assert not heard, heard
 assert not [m for m in sys.modules if m.startswith("openvino_telemetry.")]
 """

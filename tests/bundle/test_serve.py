@@ -1,16 +1,19 @@
 """Another engine is added if parity allows it, comes first if it is faster, and is refused with a table otherwise."""
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from lineside.bundle import engine, folder, model, parity, samples, serve
 from lineside.bundle.verify import verify
 from lineside.cli.main import main
-from lineside.errors import BundleError, ParityError
+from lineside.data import picture
+from lineside.errors import BundleError, MissingExtra, ParityError
 
 pytest.importorskip("openvino")
 QUICK, SLOW = 1.0, 9.0  # ms, as answered by the patched clock
@@ -90,9 +93,7 @@ def test_int8_leaves_the_resize_and_the_last_layer_in_float(pristine, trained):
 
     float_model = folder.open_bundle(pristine).read("model.onnx")
     stay = float_nodes(onnx.load_from_string(float_model))
-    graph = onnx.load_from_string(
-        int8(float_model, "onnxruntime", [p.path for p in trained.split.of("calibrate")][:20])
-    )
+    graph = onnx.load_from_string(int8(float_model, [p.path for p in trained.split.of("calibrate")][:20]))
     made = {out: node for node in graph.graph.node for out in node.output}
     nodes = {node.name: node for node in graph.graph.node}
     matrix = [nodes[name] for name in stay if name in nodes and nodes[name].op_type in ("MatMul", "Gemm", "Softmax")]
@@ -102,6 +103,41 @@ def test_int8_leaves_the_resize_and_the_last_layer_in_float(pristine, trained):
     convolutions = [node for node in graph.graph.node if node.op_type == "Conv"]
     assert convolutions
     assert all(made[node.input[1]].op_type == "DequantizeLinear" for node in convolutions)
+
+
+def test_int8_feeds_its_first_convolution_with_the_very_picture_that_float_does(trained):
+    """The two matrix products of Input's resize are not quantised; only their result is."""
+    import onnx
+    import torch
+
+    from lineside.bundle import export
+    from lineside.bundle.quantise import int8
+    from lineside.nets.catalog import NETS
+    from lineside.nets.input import Input
+
+    row, files = NETS["resnet20"], [p.path for p in trained.split.of("calibrate")]
+    entry = Input(row.size_px, row.mean, row.std).eval()
+    graph = onnx.load_from_string(int8(export.to_onnx(row.build(2).eval(), entry, 1.0), files[:20]))
+    made = {out: node for node in graph.graph.node for out in node.output}
+    products = [node for node in graph.graph.node if node.op_type == "MatMul"]
+    assert len(products) == 2
+    assert not any(made[one].op_type == "DequantizeLinear" for node in products for one in node.input)
+    first = next(node for node in graph.graph.node if node.op_type == "QuantizeLinear").input[0]
+    assert first in made
+    del graph.graph.output[:]
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(first, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for file in files[-3:]:
+        pictures = picture.load(file)[None]
+        expected = entry(torch.from_numpy(pictures)).numpy()
+        np.testing.assert_allclose(session.run(None, {"pictures": pictures})[0], expected, atol=1e-5)
+
+
+def test_int8_for_an_engine_that_is_not_installed_is_refused_before_the_work(bundle, judge, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("lineside.bundle.quantise.int8", lambda *_: pytest.fail("was quantised"))
+    with pytest.raises(MissingExtra, match=r"pip install 'lineside\[openvino\]'"):
+        serve.serve(bundle, "openvino", "int8", judge, threads=1)
 
 
 def perturbed(monkeypatch, change) -> None:

@@ -4,8 +4,8 @@
 
 OpenVINO picks bfloat16 by itself on CPUs that have it, so its precision is always pinned and read back. Neither engine
 may speak to the network: onnxruntime's telemetry (Windows only) is switched off, and `openvino_telemetry`, which
-openvino and nncf import and which reports unless the user has opted out, is treated as not installed (both packages
-support that) for this process.
+openvino imports and which reports unless the user has opted out, is treated as not installed (openvino supports that)
+for this process.
 """
 
 import os
@@ -90,7 +90,7 @@ def openvino(model: bytes, precision: Precision, threads: int) -> Infer:
 
 
 def import_openvino():
-    """The module openvino, with its telemetry out of reach. Call it before nncf is imported, too."""
+    """The module openvino, with its telemetry out of reach."""
     if "openvino_telemetry" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # import → ImportError: as if not installed
     try:

@@ -1,18 +1,17 @@
 """int8: a QDQ copy of model.onnx whose convolutions and inner layers compute on 8-bit integers.
 
-onnxruntime   its own static quantiser: weights per channel, symmetric, int8; activations int8 by the smallest and
-              largest value that the calibrate pictures made
-openvino      NNCF on the same ONNX graph: what OpenVINO's kernels fuse best; ranges trimmed, biases corrected
+onnxruntime's static quantiser makes it, for either engine: weights per channel, symmetric; activations by the smallest
+and largest value that the calibrate pictures made. NNCF was tried for OpenVINO and gave more wrong answers on unseen
+pictures (docs/decisions/011-one-quantiser.md).
 
-Both leave in float32: everything before the first convolution (the resize of Input, which must stay exact) and
-everything from the last Gemm on (K·C multiplications, whose rounding would go straight into the scores). Whether the
-result may be used is not decided here but by parity on the calibrate pictures.
+What stays float32: everything before the first convolution (the resize of Input, which must stay exact) and everything
+from the last Gemm on (K·C multiplications, whose rounding would go straight into the scores). Whether the result may be
+used is not decided here but by parity on the calibrate pictures.
 """
 
-import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,23 +19,21 @@ import numpy as np
 import onnx
 
 from lineside import __version__
-from lineside.bundle.engine import import_openvino
-from lineside.bundle.manifest import EngineName
 from lineside.data import picture
-from lineside.errors import BundleError, MissingExtra
+from lineside.errors import BundleError
 from lineside.progress import Progress, silent
 
 PICTURES = 300  # ranges settle long before; evenly through the calibrate pictures
 
 
-def int8(model: bytes, engine: EngineName, files: Sequence[Path], progress: Progress = silent) -> bytes:
-    """The int8 form of a float32 graph of export.py for this engine, its ranges from these picture files."""
+def int8(model: bytes, files: Sequence[Path], progress: Progress = silent) -> bytes:
+    """The int8 form of a float32 graph of export.py, its ranges from these picture files."""
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(PICTURES, len(files))).astype(int))]
     graph = onnx.load_from_string(model)
-    made = QUANTISERS[engine](graph, chosen, float_nodes(graph), progress)
+    made = _quantised(graph, chosen, float_nodes(graph), progress)
     for one in (*made.graph.node, made.graph, made):
         del one.metadata_props[:]
-    onnx.helper.set_model_props(made, {"lineside": __version__, "precision": "int8", "engine": engine})
+    onnx.helper.set_model_props(made, {"lineside": __version__, "precision": "int8"})
     onnx.checker.check_model(made)
     return made.SerializeToString(deterministic=True)
 
@@ -63,7 +60,7 @@ def float_nodes(model: onnx.ModelProto) -> list[str]:
     return before + after
 
 
-def _onnxruntime(
+def _quantised(
     graph: onnx.ModelProto, files: Sequence[Path], stay_float: list[str], progress: Progress
 ) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -93,42 +90,12 @@ def _onnxruntime(
         return onnx.load(target)
 
 
-def _openvino(
-    graph: onnx.ModelProto, files: Sequence[Path], stay_float: list[str], progress: Progress
-) -> onnx.ModelProto:
-    import_openvino()  # telemetry out of reach before nncf looks for it
-    with _quiet():
-        try:
-            import nncf
-        except ImportError:
-            raise MissingExtra("int8 for openvino", "nncf", "openvino") from None
-        nncf.set_log_level(logging.ERROR)
-        seen = {"n": 0}
-
-        def feed(file: Path) -> dict[str, np.ndarray]:
-            seen["n"] += 1
-            progress(min(seen["n"], len(files)), len(files), "")
-            return {"pictures": picture.load(file)[None]}
-
-        return nncf.quantize(
-            graph,
-            nncf.Dataset(files, feed),
-            subset_size=len(files),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=stay_float),
-        )
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantisers' advice and bars; warnings of ours come from parity."""
+    """Without the quantiser's advice; warnings of ours come from parity."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with redirect_stdout(io.StringIO()):
-            yield
+        yield
     finally:
         logging.disable(before)
-
-
-QUANTISERS: dict[EngineName, Callable[..., onnx.ModelProto]] = {"onnxruntime": _onnxruntime, "openvino": _openvino}

@@ -142,7 +142,8 @@ def _model(
         return MODEL, model
     from lineside.bundle.quantise import int8  # needs onnx: the [train] extra
 
-    return f"model-{engine}-int8.onnx", int8(model, engine, files, progress)
+    engines.open_model(engine, model, "float32")  # an engine that is not installed is said before the long work
+    return f"model-{engine}-int8.onnx", int8(model, files, progress)
 
 
 def _is(one: Served, other: Served) -> bool:

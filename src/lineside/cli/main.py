@@ -55,7 +55,6 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "tensorboard": "train",
     "sklearn": "train",
     "openvino": "openvino",
-    "nncf": "openvino",
     "mitsuba": "render",
     "bd_warehouse": "render",
 }
