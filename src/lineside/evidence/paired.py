@@ -43,7 +43,7 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict for a person."""
         seen = f"{self.b} of {self.n} pictures lost, {self.c} won"
-        bound = f"loss at most {100 * self.upper:.2g} % at {100 * self.confidence:g} % confidence"
+        bound = f"loss at most {100 * self.upper:.3g} % at {100 * self.confidence:g} % confidence"
         if self.shown:
             return f"not inferior: {seen}; {bound}, below the margin of {100 * self.margin:g} %"
         if self.pictures_needed is None:
