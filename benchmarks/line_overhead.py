@@ -10,7 +10,7 @@ overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and
 share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds
 commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
 
-ONNX Runtime's threads spin for a while after each inference; on a loaded machine that is what p99 shows.
+The recorded results are from when ONNX Runtime's threads spun for 35 ms after each inference: that is what p99 shows.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -56,6 +57,17 @@ def test_several_threads_may_share_an_engine(engine, graph):
         thread.join()
     for number in range(3):
         np.testing.assert_allclose(found[number], alone[number], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_that_waits_leaves_the_processor_to_others(engine, graph):
+    infer, burnt = open_model(engine, graph, "float32", 3), []
+    for _ in range(5):
+        infer(PICTURES)
+        before = time.process_time()
+        time.sleep(0.1)
+        burnt.append(time.process_time() - before)
+    assert np.median(burnt) < 0.01
 
 
 def test_openvino_computes_in_the_precision_that_is_asked_for(graph):

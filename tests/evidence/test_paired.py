@@ -104,6 +104,7 @@ def test_sentences_name_the_numbers():
     said = noninferior(3, 1, 200, 0.01).sentence()
     assert said.startswith("not shown to be as good: 3 of 200 pictures lost, 1 won; loss at most ")
     assert "no number of pictures would show it at these rates" in said
+    assert "loss at most 2.04 % at 95 % confidence, the margin is 2 %" in noninferior(1, 0, 231, 0.02).sentence()
     assert "about 299 pictures would show it" in noninferior(0, 0, 50, 0.01).sentence()
     assert noninferior(0, 0, 500, 0.01).sentence().startswith("not inferior: 0 of 500 pictures lost, 0 won")
 
