@@ -78,6 +78,20 @@ def test_a_reader_never_sees_a_mixture(bundle, either_swap):
         writer.join()
 
 
+def test_a_reader_that_meets_a_swap_between_its_two_renames_reads_again(bundle):
+    """The bundle is then the same folder at another place."""
+    opened = []
+
+    def job(b):
+        opened.append(b)
+        if len(opened) == 1:
+            os.rename(bundle, bundle.with_name(f".{bundle.name}.old"))
+        return b.read("parity.json")
+
+    assert folder.steady(bundle, job)
+    assert len(opened) == 2
+
+
 def test_a_link_to_a_bundle_stays_a_link(bundle):
     link = bundle.with_name("current")
     link.symlink_to(bundle.name)

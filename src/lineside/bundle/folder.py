@@ -125,10 +125,12 @@ def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _identity(path: str | Path) -> tuple[int, int, int] | None:
+def _identity(path: str | Path) -> tuple[Path, int, int, int] | None:
+    """Which bundle is there, and where: a swap may be between its two renames."""
     try:
-        found = locate(Path(path)).stat()
-        return found.st_dev, found.st_ino, found.st_mtime_ns
+        place = locate(Path(path))
+        found = place.stat()
+        return place, found.st_dev, found.st_ino, found.st_mtime_ns
     except OSError:
         return None
 
