@@ -92,6 +92,23 @@ def test_a_reader_that_meets_a_swap_between_its_two_renames_reads_again(bundle):
     assert len(opened) == 2
 
 
+def test_nothing_is_written_into_a_bundle(bundle, tmp_path):
+    (tmp_path / "link").symlink_to(bundle)
+    before = everything(bundle)
+    for target in (bundle / "copy.zip", tmp_path / "link" / "samples" / "copy"):
+        with pytest.raises(BundleError, match=r"is inside the bundle .*choose another place"):
+            pack(bundle, target)
+        with pytest.raises(BundleError, match=r"is inside the bundle .*choose another place"):
+            folder.replace(bundle, {}, lambda m: m, target=target)
+    assert everything(bundle) == before
+
+
+def test_a_folder_with_links_that_is_no_bundle_is_called_that(bundle, tmp_path):
+    (tmp_path / "current").symlink_to(bundle)
+    with pytest.raises(BundleError, match=r"not a bundle: there is no manifest\.json"):
+        open_bundle(tmp_path)
+
+
 def test_a_link_to_a_bundle_stays_a_link(bundle):
     link = bundle.with_name("current")
     link.symlink_to(bundle.name)

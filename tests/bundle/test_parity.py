@@ -132,12 +132,11 @@ def test_rows_come_back():
 
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @settings(deadline=None)  # no timed assertions
-@given(
-    st.lists(st.tuples(names, st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False)), max_size=5)
-)
+@given(st.lists(st.tuples(names, finite, finite), min_size=1, max_size=5))
 def test_the_reference_comes_back_bit_for_bit(rows):
     logits = np.array([row[1:] for row in rows], np.float32).reshape(len(rows), 2)
     truth = Reference(tuple(r[0] for r in rows), ("good",) * len(rows), ("bad, really", "good"), ("good",), logits)
@@ -146,9 +145,23 @@ def test_the_reference_comes_back_bit_for_bit(rows):
     assert np.array_equal(again.logits, logits)
 
 
-@pytest.mark.parametrize("data", [b"", b"name,label\r\n", b"name,label,logit bad,logit good\r\na,b,1\r\n", b"\xff"])
-def test_what_is_no_reference_is_refused(data):
-    with pytest.raises(BundleError, match="c: not a table of calibrate answers"):
+HEAD = b"name,label,logit bad,logit good\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "not enough values"),
+        (b"name,label\r\n", "its columns are"),
+        (HEAD + b"a,bad,1\r\n", "cannot reshape"),
+        (b"\xff", "can't decode"),
+        (HEAD, "it holds no picture"),
+        (HEAD + b"a,fair,1,2\r\n", "its label 'fair' is not one of the bundle's classes"),
+        (HEAD + b"a,bad,1,nan\r\n", "a logit is not finite"),
+    ],
+)
+def test_what_is_no_reference_is_refused(data, why):
+    with pytest.raises(BundleError, match=f"c: not a table of calibrate answers: .*{why}"):
         parity.read_reference(data, ("bad", "good"), ("good",), "c")
 
 

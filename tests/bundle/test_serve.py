@@ -242,6 +242,11 @@ def test_exit_codes(bundle, capsys, tmp_path, monkeypatch):
     assert "nothing to do: give --engine, --sign or -o" in capsys.readouterr().err
     assert main(["export", str(bundle), "--int8"]) == 2
     assert "add --engine" in capsys.readouterr().err
+    for engines in ([], ["--engine", "onnxruntime"]):
+        assert main(["export", str(bundle), "--precision", "bfloat16", *engines]) == 2
+        assert "--precision bfloat16 is for --engine openvino" in capsys.readouterr().err
+    assert main(["export", str(bundle), "--data", "nuts:"]) == 2
+    assert "--data is where parity finds the calibrate pictures: add --engine" in capsys.readouterr().err
     perturbed(monkeypatch, lambda x: x[:, ::-1])
     assert main(["export", str(bundle), "--engine", "openvino"]) == 1
     assert "160 verdicts of 160 changed" in capsys.readouterr().err
@@ -259,6 +264,30 @@ def test_a_change_of_a_signed_bundle_says_that_the_signature_is_gone(bundle, cap
     assert main(["export", str(bundle), "--sign", str(key_pair(tmp_path)[0])]) == 0
     assert main(["export", str(bundle), "--engine", "openvino"]) == 0
     assert "lost its signature: sign it again with --sign KEY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("expected", [b"[]", b"{}", b"[1]", b"null", b"\xff"])
+def test_without_an_expected_answer_the_samples_are_not_verified(bundle, expected):
+    folder.replace(bundle, {samples.EXPECTED: expected}, lambda m: m)
+    (check,) = (check for check in verify(bundle) if check.name == "samples")
+    assert not check.ok
+    assert "samples/expected.json: not a table of expected answers" in check.found
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("split.csv", b"hello", r"parts\.bundle: split\.csv, line 1: has the columns hello; .*from its source again"),
+        ("calibrate.csv", b"name,label,logit bad part,logit good\r\n", r"calibrate\.csv: .*: it holds no picture"),
+        ("model.onnx", b"no model", r"parts\.bundle: model\.onnx: onnxruntime can not open the model"),
+        ("parity.json", b"[1]", r"parts\.bundle: parity\.json: not a parity table"),
+    ],
+)
+def test_a_damaged_file_is_named_before_any_picture_is_looked_at(bundle, judge, monkeypatch, name, data, message):
+    folder.replace(bundle, {name: data}, lambda m: m)
+    monkeypatch.setattr(parity, "answers", lambda *_: pytest.fail("pictures were looked at"))
+    with pytest.raises(BundleError, match=message):
+        serve.serve(bundle, "openvino", "float32", judge, threads=1)
 
 
 def test_out_leaves_the_bundle_as_it_is(bundle, tmp_path):

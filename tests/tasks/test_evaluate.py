@@ -11,6 +11,7 @@ from PIL import Image
 
 from lineside.bundle import folder
 from lineside.bundle.folder import open_bundle
+from lineside.bundle.made_from import split_of
 from lineside.bundle.model import load
 from lineside.cli.main import main
 from lineside.data import picture
@@ -19,7 +20,6 @@ from lineside.evidence import report as reports
 from lineside.tasks.classify.decode import decider
 from lineside.tasks.classify.evaluate import evaluate, store
 from lineside.tasks.classify.page import report
-from lineside.tasks.classify.unseen import split_of
 
 NEW = {"blue": 30, "green": 25, "red": 40}
 

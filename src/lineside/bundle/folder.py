@@ -82,13 +82,15 @@ def open_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     place = locate(path)
     if place.is_dir():
+        if not (place / MANIFEST).exists():  # before any link in a foreign folder is complained about
+            raise _no_bundle(path)
         names, read = _folder(path, place)
     elif place.is_file():
         names, read = _zip(path)
     else:
         raise BundleError(f"{path}: there is no bundle here; make one with: lineside train DATA -o {path}")
     if MANIFEST not in names:
-        raise BundleError(f"{path}: not a bundle: there is no {MANIFEST}; a bundle is what lineside train -o writes")
+        raise _no_bundle(path)
     text = read(MANIFEST)
     manifest = manifests.read(text, f"{path}/{MANIFEST}")
     for name in sorted(names):
@@ -119,6 +121,10 @@ def locate(path: Path) -> Path:
     """Where the bundle of this path really is: there, or moved aside by a writer that died in the middle of a swap."""
     path = Path(os.path.realpath(path))
     return aside if not path.exists() and (aside := _aside(path)).is_dir() else path
+
+
+def _no_bundle(path: Path) -> BundleError:
+    return BundleError(f"{path}: not a bundle: there is no {MANIFEST}; a bundle is what lineside train -o writes")
 
 
 def _more(names: list[str]) -> str:
@@ -245,7 +251,7 @@ def replace(
     does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on.
     target: where the changed bundle goes, if not to path; path is then left as it is.
     """
-    target = Path(os.path.realpath(target or path))
+    target = _outside(path, target or path)
     with _locked(target):
         old = open_bundle(path)
         merged = {name: old.read(name) for name in old.manifest.files if name not in files}
@@ -258,11 +264,21 @@ def replace(
 
 def pack(source: str | Path, target: str | Path) -> Path:
     """The bundle at source again at target: an archive if target ends in .zip, else a folder. Checks every hash."""
-    target = Path(os.path.realpath(target))
+    target = _outside(source, target)
     bundle = open_bundle(source)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     with _locked(target):
         return _write(target, files, bundle.manifest, bundle.signature())
+
+
+def _outside(source: str | Path, target: str | Path) -> Path:
+    """target's real path. BundleError where it is in the folder of the bundle at source."""
+    real = Path(os.path.realpath(target))
+    if Path(os.path.realpath(source)) in real.parents:
+        raise BundleError(
+            f"{target}: is inside the bundle {source}, which holds only its own files; choose another place"
+        )
+    return real
 
 
 def _write(path: Path, files: Mapping[str, bytes], manifest: Manifest, signature: bytes | None) -> Path:

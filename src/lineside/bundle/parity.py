@@ -281,12 +281,18 @@ def write_reference(truth: Reference) -> bytes:
 
 
 def read_reference(data: bytes, classes: tuple[str, ...], accept: tuple[str, ...], where: str) -> Reference:
-    """calibrate.csv again; BundleError if it is not one for these classes."""
+    """calibrate.csv again; BundleError if it is not one for these classes, or holds no answer."""
     try:
         head, *rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
         if head != ["name", "label", *(f"logit {one}" for one in classes)]:
             raise ValueError(f"its columns are {head}")
+        if not rows:
+            raise ValueError("it holds no picture")
+        if unknown := sorted({row[1] for row in rows} - set(classes)):
+            raise ValueError(f"its label {unknown[0]!r} is not one of the bundle's classes")
         logits = np.array([[float(x) for x in row[2:]] for row in rows], np.float32).reshape(len(rows), len(classes))
+        if not np.isfinite(logits).all():
+            raise ValueError("a logit is not finite")
         return Reference(tuple(r[0] for r in rows), tuple(r[1] for r in rows), classes, accept, logits)
     except (ValueError, IndexError, csv.Error) as error:
         raise BundleError(f"{where}: not a table of calibrate answers: {error}") from None

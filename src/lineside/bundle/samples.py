@@ -74,9 +74,12 @@ def write_expected(expected: Sequence[Sample]) -> bytes:
 
 
 def read_expected(data: bytes, where: str) -> tuple[Sample, ...]:
-    """The rows of samples/expected.json; BundleError if it is not that."""
+    """The rows of samples/expected.json, one at least; BundleError if it is not that."""
     try:
-        return tuple(settings.read(Sample, one, f"{where}[{i}]") for i, one in enumerate(json.loads(data)))
+        rows = json.loads(data)
+        if not isinstance(rows, list) or not rows:
+            raise ValueError("expected a list with an answer in it")
+        return tuple(settings.read(Sample, one, f"{where}[{i}]") for i, one in enumerate(rows))
     except (ValueError, TypeError, SettingsError) as error:
         raise BundleError(f"{where}: not a table of expected answers: {error}") from None
 

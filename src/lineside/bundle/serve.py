@@ -8,16 +8,17 @@ calibrate.csv. A candidate that passes is added; it comes first, which is what r
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from lineside.bundle import engine as engines
 from lineside.bundle import folder, parity, samples
 from lineside.bundle.folder import Bundle
+from lineside.bundle.made_from import SPLIT, split_of
 from lineside.bundle.manifest import EngineName, Manifest, Precision, Served
+from lineside.bundle.model import opened
 from lineside.bundle.parity import Decide, Reference, Row
-from lineside.data import read, split
+from lineside.data import read
 from lineside.errors import BundleError
 from lineside.progress import Progress, silent
 
@@ -57,13 +58,13 @@ def serve(
     truth = parity.read_reference(
         bundle.read("calibrate.csv"), manifest.classes, manifest.accept, f"{path}: calibrate.csv"
     )
+    rows = parity.read_rows(bundle.read("parity.json"), f"{path}: parity.json")
+    expected = samples.read_expected(bundle.read(samples.EXPECTED), f"{path}: {samples.EXPECTED}")
     files = calibrate_files(bundle, truth, data)
-    float_model = bundle.read(MODEL)
-    name, model = _model(float_model, engine, precision, files, progress)
-
     now = manifest.served[0]
+    current = opened(bundle, now, threads).infer
+    name, model = _model(bundle.read(MODEL), engine, precision, files, progress)
     candidate = engines.open_model(engine, model, precision, threads)
-    current = engines.open_model(now.engine, bundle.read(now.file), now.precision, threads)
     new, old = parity.answers((candidate, current), files, progress)
     row = parity.compare(truth, new.logits, new.ms, decide(manifest), engine=engine, precision=precision)
     parity.refuse(row, manifest.operating_point, str(path))
@@ -80,9 +81,7 @@ def serve(
         others = [before if _is(s, now) else s for s in m.served if (s.engine, s.precision) != (engine, precision)]
         return replace(m, served=tuple([entry, *others] if first else [*others, entry]))
 
-    rows = parity.read_rows(bundle.read("parity.json"), f"{path}: parity.json")
     rows = [r for r in rows if (r.engine, r.precision) != (engine, precision)]
-    expected = samples.read_expected(bundle.read(samples.EXPECTED), f"{path}: {samples.EXPECTED}")
     changed = {
         "parity.json": parity.write_rows([*rows, row]),
         samples.EXPECTED: samples.add(expected, truth.names, new.logits, engine, precision),
@@ -95,9 +94,7 @@ def serve(
 def calibrate_files(bundle: Bundle, truth: Reference, data: str | None) -> list[Path]:
     """The calibrate pictures, in the order of calibrate.csv, each with the content that the split names."""
     root = _root(bundle, data)
-    with TemporaryDirectory(prefix="lineside-") as place:
-        (Path(place) / "split.csv").write_bytes(bundle.read("split.csv"))
-        parts = split.read_csv(Path(place) / "split.csv", root)
+    parts = split_of(bundle, root)
     content = {
         p.name: sha
         for p, sha, part in zip(parts.pictures, parts.sha256, parts.part, strict=True)
@@ -107,7 +104,7 @@ def calibrate_files(bundle: Bundle, truth: Reference, data: str | None) -> list[
     for name in truth.names:
         if name not in content:
             raise BundleError(
-                f"{bundle.path}: calibrate.csv: {name!r} is no calibrate picture of split.csv; {folder.AGAIN}"
+                f"{bundle.path}: calibrate.csv: {name!r} is no calibrate picture of {SPLIT}; {folder.AGAIN}"
             )
         file = root / name
         files.append(file)

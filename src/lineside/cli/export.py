@@ -26,10 +26,12 @@ def run(args: argparse.Namespace) -> int:
     from lineside.errors import SettingsError
     from lineside.progress import bar
 
-    if args.engine is None and args.precision != "float32":
-        raise SettingsError(
-            f"--precision {args.precision} is of an engine: add --engine onnxruntime or --engine openvino"
-        )
+    if args.precision == "bfloat16" and args.engine != "openvino":
+        raise SettingsError("--precision bfloat16 is for --engine openvino: onnxruntime has none on CPUs")
+    if args.precision == "int8" and not args.engine:
+        raise SettingsError("--precision int8 is of an engine: add --engine onnxruntime or --engine openvino")
+    if args.data and not args.engine:
+        raise SettingsError("--data is where parity finds the calibrate pictures: add --engine")
     if not (args.engine or args.sign or args.output):
         raise SettingsError("nothing to do: give --engine, --sign or -o")
     key = signature.load_private(args.sign) if args.sign else None

@@ -7,13 +7,13 @@ import numpy as np
 
 from lineside.bundle import parity
 from lineside.bundle.folder import open_bundle
+from lineside.bundle.made_from import split_of
 from lineside.bundle.model import load
 from lineside.data.doctor import Checkup, in_order
 from lineside.data.finding import found, some
 from lineside.data.label_errors import label_errors
 from lineside.progress import Progress, silent
 from lineside.tasks.classify.decode import scores
-from lineside.tasks.classify.unseen import split_of
 
 
 def with_label_errors(checkup: Checkup, path: Path, *, progress: Progress = silent) -> Checkup:

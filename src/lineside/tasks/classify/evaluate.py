@@ -17,6 +17,7 @@ import numpy as np
 
 from lineside.bundle import folder, parity
 from lineside.bundle.folder import Bundle, steady
+from lineside.bundle.made_from import split_of
 from lineside.bundle.manifest import Manifest
 from lineside.bundle.model import Model, load
 from lineside.data.doctor import Checkup, check
@@ -29,7 +30,7 @@ from lineside.evidence.operating import OperatingPoint
 from lineside.progress import Progress, silent
 from lineside.tasks.classify.decode import margin
 from lineside.tasks.classify.score import Judged, Score, judge, score
-from lineside.tasks.classify.unseen import Unseen, split_of, unseen
+from lineside.tasks.classify.unseen import Unseen, unseen
 
 REPORT = "report.html"
 
@@ -202,8 +203,6 @@ def _kept(bundle: Bundle) -> tuple[Bundle, Split, Calibrate]:
     rows = parity.read_reference(bundle.read("calibrate.csv"), manifest.classes, manifest.accept, where)
     split = split_of(bundle)
     index = {name: k for k, name in enumerate(manifest.classes)}
-    if unknown := sorted(set(rows.labels) - index.keys()):
-        raise BundleError(f"{where}: has the label {unknown[0]!r}, which is not one of the bundle's classes")
     labels = np.array([index[label] for label in rows.labels], np.int64)
     return bundle, split, Calibrate(rows.names, labels, rows.logits, _groups(rows.names, split))
 

@@ -8,18 +8,14 @@ of the training data that was saved again in another format, where the data set 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from lineside.bundle.folder import Bundle
 from lineside.data.doctor import Checkup
-from lineside.data.split import Split, read_csv
+from lineside.data.split import Split
 from lineside.data.union import unite
 from lineside.errors import DataError
 
-SPLIT = "split.csv"
 NOT_ABOUT_A_TEST = ("one-class", "class-not-in-train")  # errors of data that is to be trained on, not measured
 
 
@@ -33,14 +29,6 @@ class Unseen:
     calibrated_on: int
     nearly_seen: tuple[str, ...]  # names left out as near duplicates of those
     new: int  # test pictures that the bundle's split does not list
-
-
-def split_of(bundle: Bundle) -> Split:
-    """The bundle's split.csv: what it was made from."""
-    with TemporaryDirectory(prefix="lineside-") as folder:  # read_csv reads files; in a .zip there is none
-        path = Path(folder) / SPLIT
-        path.write_bytes(bundle.read(SPLIT))
-        return read_csv(path)
 
 
 def unseen(checkup: Checkup, split: Split, classes: Sequence[str]) -> Unseen:
