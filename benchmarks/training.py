@@ -5,7 +5,7 @@ computes every picture in every epoch, eager, float32, with two loader processes
 calibrate after each epoch; the target is the lower of the two best accuracies, so both reach it. The nets that both end
 with are compared on test by McNemar's exact test. One data set after the other, ours and the plain loop in turn.
 
-    python benchmarks/training.py [--data neu-det ...] [--net efficientnet_lite0] [--epochs 15]
+    python -m benchmarks.training [--data neu-det ...] [--net efficientnet_lite0] [--epochs 15]
 """
 
 import argparse
@@ -104,7 +104,7 @@ def compare(name: str, folder: Path, net: str, epochs: int, seed: int) -> dict:
     source = real_data.prepare(name, folder)
     recipe = Recipe(net=net, seed=seed)
     screen = Screen(watch=lambda what: nullcontext(silent), say=lambda text: print("   ", text, flush=True))
-    made = make(source, folder / f"{name}-{net}-{seed}.bundle", recipe, Promise(), screen=screen)
+    made = make(source, folder / f"{name}.bundle", recipe, Promise(accept=real_data.ACCEPT[name]), screen=screen)
     decided, fitted = made.run.decided(), made.fitted
     before = fitted.seconds["features"] + fitted.seconds["head"]
     lines = [json.loads(line) for line in made.run.history.read_text().splitlines()]

@@ -65,6 +65,7 @@ def trained(split: Split) -> Trained:
     (answers,) = parity.answers([export.reference(net, net_input, TEMPERATURE)], [one.path for one in calibrate])
     assert (answers.logits.argmax(1) == good).all()
     return Trained(
+        pool_power=1.0,
         net=net,
         name=NET,
         input=net_input,

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import save as save_tensors
 
 from lineside.bundle import export, folder, model, parity
 from lineside.bundle.engine import open_model
@@ -61,6 +62,18 @@ def test_rebuild_gives_the_net_back(pristine, trained):
     again = export.reference(net, Input(settings.size_px, settings.mean, settings.std), manifest.temperature)
     first = export.reference(trained.net, trained.input, trained.temperature)
     assert np.array_equal(again(pictures), first(pictures))
+
+
+def test_a_net_with_its_own_pooling_comes_back_with_it(bundle):
+    first = NETS["resnet18"].make(2, 3.0).eval()
+    tensors = {name: t.contiguous() for name, t in first.state_dict().items()}
+    folder.replace(
+        bundle, {"weights.safetensors": save_tensors(tensors)}, lambda m: replace(m, net="resnet18", pool_power=3.0)
+    )
+    again, x = export.rebuild(bundle)[0], torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again(x), first(x))
+        assert not torch.allclose(again(x), NETS["resnet18"].make(2).eval()(x))
 
 
 def test_a_net_of_a_newer_program_is_refused(bundle):

@@ -11,6 +11,7 @@ import torch
 from lineside.data.picture import load
 from lineside.errors import PictureError, TrainError
 from lineside.learn import features
+from lineside.learn.frozen import frozen
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Augment
 from lineside.nets.catalog import NETS
@@ -30,24 +31,29 @@ def paths(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def below():
     torch.manual_seed(0)
-    return split_at(ROW.build(3), "stage1")[0]
+    return split_at(ROW.build(3), "stage1")[0].eval()
+
+
+@pytest.fixture(scope="module")
+def run_below(below):
+    return frozen(below, torch.zeros(1, 3, 32, 32))
 
 
 def compute(paths, path, below, ranks=Ranks(), **changes):  # noqa: B008
-    settings = {"views": 3, "how": Augment(), "seed": 5, "limit_gb": 1.0, "precision": "float32"} | changes
+    settings = {"views": 3, "how": Augment(), "seed": 5, "limit_gb": 1.0} | changes
     return features.open_cache(INPUT, below, paths, path, ranks=ranks, **settings)
 
 
-def test_view_0_is_what_the_net_says_of_the_picture_itself(paths, below, tmp_path):
-    cache = compute(paths, tmp_path / "f.bin", below)
+def test_view_0_is_what_the_net_says_of_the_picture_itself(paths, below, run_below, tmp_path):
+    cache = compute(paths, tmp_path / "f.bin", run_below)
     with torch.inference_mode():
         expected = below(INPUT(torch.from_numpy(np.stack([load(p) for p in paths]))))
     assert cache.shape == (3, 75, 6, 14, 14)
     assert torch.allclose(cache.plain(slice(None)), expected, rtol=2**-8, atol=1e-6)  # bfloat16 keeps 8 bits
 
 
-def test_a_view_is_computed_when_its_epoch_comes_and_is_another(paths, below, tmp_path):
-    cache = compute(paths, tmp_path / "f.bin", below)
+def test_a_view_is_computed_when_its_epoch_comes_and_is_another(paths, run_below, tmp_path):
+    cache = compute(paths, tmp_path / "f.bin", run_below)
     rows = np.arange(75)
     assert not cache.held()[1].any()
     for epoch in range(3):
@@ -60,27 +66,27 @@ def test_a_view_is_computed_when_its_epoch_comes_and_is_another(paths, below, tm
     assert torch.equal(cache.drawn(rows[10:20], 1), cache.drawn(rows, 1)[10:20])
 
 
-def test_an_unfinished_cache_goes_on_where_it_stopped(paths, below, tmp_path):
-    whole, cut = (compute(paths, tmp_path / name, below) for name in ("whole.bin", "cut.bin"))
+def test_an_unfinished_cache_goes_on_where_it_stopped(paths, run_below, tmp_path):
+    whole, cut = (compute(paths, tmp_path / name, run_below) for name in ("whole.bin", "cut.bin"))
     for cache in (whole, cut):
         cache.fill(1)
     marks = np.memmap(tmp_path / "cut.done", np.uint8, "r+", shape=(3, 3))
     marks[1, 1] = 0
     cut.held("r+")[1, 32:64] = 0
     broken = [Path("gone.png")] * 32  # the finished chunks must not be read again
-    compute([*broken, *paths[32:64], *broken[:11]], tmp_path / "cut.bin", below).fill(1)
+    compute([*broken, *paths[32:64], *broken[:11]], tmp_path / "cut.bin", run_below).fill(1)
     assert (cut.held() == whole.held()).all()
 
 
-def test_ranks_together_compute_what_one_would(paths, below, tmp_path):
+def test_ranks_together_compute_what_one_would(paths, run_below, tmp_path):
     class Alone(Ranks):
         def barrier(self) -> None:
             """The two take turns here instead of waiting."""
 
-    whole = compute(paths, tmp_path / "whole.bin", below)
+    whole = compute(paths, tmp_path / "whole.bin", run_below)
     whole.fill(2)
     for rank in (0, 1):
-        shared = compute(paths, tmp_path / "shared.bin", below, ranks=Alone(rank, 2))
+        shared = compute(paths, tmp_path / "shared.bin", run_below, ranks=Alone(rank, 2))
         shared.fill(2)
     assert (shared.held() == whole.held()).all()
 
@@ -94,26 +100,26 @@ def test_without_frozen_stages_the_cache_is_the_pictures(paths, tmp_path):
     assert torch.allclose(cache.plain(slice(None)), expected, atol=1e-5)
 
 
-def test_views_give_way_to_the_limit_and_one_that_can_not_fit_is_refused(paths, below, tmp_path):
+def test_views_give_way_to_the_limit_and_one_that_can_not_fit_is_refused(paths, run_below, tmp_path):
     one = 75 * 6 * 14 * 14 * 2 / 1e9
-    assert compute(paths, tmp_path / "two.bin", below, limit_gb=2.5 * one).shape[0] == 2
+    assert compute(paths, tmp_path / "two.bin", run_below, limit_gb=2.5 * one).shape[0] == 2
     with pytest.raises(TrainError, match="raise cache_gb, lower size_px, or freeze more"):
-        compute(paths, tmp_path / "none.bin", below, limit_gb=0.5 * one)
+        compute(paths, tmp_path / "none.bin", run_below, limit_gb=0.5 * one)
     assert not (tmp_path / "none.bin").exists()
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(paths, below, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(paths, run_below, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(TrainError, match=r"f\.bin: no room for .* MB of features.*No space left"):
-        compute(paths, tmp_path / "f.bin", below)
+        compute(paths, tmp_path / "f.bin", run_below)
     assert not (tmp_path / "f.bin").exists()
 
 
-def test_a_picture_that_broke_since_the_check_stops_by_name(paths, below, tmp_path):
+def test_a_picture_that_broke_since_the_check_stops_by_name(paths, run_below, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(paths[0].read_bytes()[:100])
     with pytest.raises(PictureError, match=r"broken\.png"):
-        compute([*paths[:3], broken], tmp_path / "f.bin", below)
+        compute([*paths[:3], broken], tmp_path / "f.bin", run_below)

@@ -27,6 +27,8 @@ def test_a_file_says_only_what_differs(tmp_path):
         ("epochs = 0", r"r\.toml: epochs is 0; expected at least 1"),
         ("rate = -1", r"rate is -1\.0; expected more than 0"),
         ("ema = 1.0", r"ema is 1\.0; expected 0 or more and less than 1"),
+        ("pool_power = 0.5", r"pool_power is 0\.5; expected 0 .* or at least 1"),
+        ("clip = 0.0", r"clip is 0\.0; expected more than 0"),
         ("size_px = 8", r"size_px is 8; expected 0 .* or at least 16"),
         ('precision = "half"', r"precision: expected one of 'auto', 'float32', 'bfloat16', got 'half'"),
         ("epochs 3", r"r\.toml: not a TOML file"),

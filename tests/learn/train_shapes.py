@@ -49,7 +49,6 @@ def main(data: str, out: str, seed: str, kill_after: str = "0") -> None:
                 how=recipe.augment,
                 seed=recipe.seed,
                 limit_gb=1,
-                precision="float32",
                 ranks=ranks,
             )
             parts.append(loop.Examples(cache, labels[rows], tuple(paths[i].name for i in rows)))

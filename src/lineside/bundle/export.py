@@ -8,12 +8,9 @@ inline, and everything that tells of the machine it was made on (paths, stack tr
 the same bytes. Before anything is written the graph must give the trained net's answers: bundle/parity.py.
 """
 
-import logging
 import platform
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -36,6 +33,7 @@ from lineside.data.read import Picture
 from lineside.errors import BundleError
 from lineside.evidence.intervals import Estimate
 from lineside.evidence.operating import OperatingPoint
+from lineside.learn.frozen import quiet
 from lineside.nets.catalog import NETS, find
 from lineside.nets.input import Input
 from lineside.progress import Progress, silent
@@ -49,6 +47,7 @@ class Trained:
 
     net: nn.Module  # float32: (N, 3, size, size) normalised → (N, K) logits, not divided by the temperature
     name: str  # of the net in nets/catalog.py
+    pool_power: float  # of nets/parts.py, PowerMean; 1: the average
     input: Input
     classes: tuple[str, ...]
     accept: tuple[str, ...]
@@ -133,6 +132,7 @@ def write(
         accept=trained.accept,
         input=_settings(trained),
         net=trained.name,
+        pool_power=trained.pool_power,
         temperature=trained.temperature,
         served=(served,),
         data=Data(trained.source, _root(calibrate), _counts(trained.split), trained.split.fingerprint),
@@ -151,7 +151,7 @@ def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
     graph = Graph(net, input, temperature).float().eval()
     example = torch.zeros(2, 17, 18, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
     any_size = torch.export.Dim.DYNAMIC
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             graph,
             (example,),
@@ -187,7 +187,7 @@ def rebuild(path: str | Path) -> tuple[nn.Sequential, Manifest]:
             f"{path}: its net {manifest.net!r} is not one of this program's; it was made by lineside "
             f"{manifest.versions.get('lineside', '?')}, update with: pip install --upgrade lineside"
         )
-    net = NETS[manifest.net].build(len(manifest.classes))
+    net = NETS[manifest.net].make(len(manifest.classes), manifest.pool_power)
     try:
         net.load_state_dict(load_tensors(data))
     except Exception as error:  # safetensors and torch raise their own
@@ -222,20 +222,6 @@ def _strip(model: onnx.ModelProto) -> None:
             dimension.dim_param = name
     model.producer_name, model.producer_version = "lineside", __version__
     graph.name, graph.doc_string = "lineside", ""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without two remarks of torch's exporter that are nobody's fault here."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")  # "torchvision is not installed", 4 times
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():  # torch 2.13's own pytree, pickled by its own exporter
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _settings(trained: Trained) -> manifests.Input:

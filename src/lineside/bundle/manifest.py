@@ -95,6 +95,7 @@ class Manifest:
     served: tuple[Served, ...]  # what parity accepted; the first is what runs
     data: Data
     files: dict[str, str]  # name: sha256, hex; every file but manifest.json and signature.json
+    pool_power: float = 1.0  # of the mean over the net's last maps; 1: the average
     operating_point: OperatingPoint | None = None
     metrics: dict[str, Estimate] = field(default_factory=dict)  # {"test accuracy": value, low, high, n, …}
     evaluations: int = 0  # how often the test part has been looked at
@@ -114,6 +115,8 @@ class Manifest:
             raise ValueError("accept and operating_point: a bundle has both, or neither and only sorts")
         if not self.temperature > 0:
             raise ValueError(f"temperature: must be above 0, got {self.temperature}")
+        if not self.pool_power >= 1:
+            raise ValueError(f"pool_power: must be at least 1, got {self.pool_power}")
         if not self.served:
             raise ValueError("served: at least one engine is needed")
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 PARTS = 300
-RECIPE = "epochs = 7\n"  # enough to show the chain within four minutes on two cores; more epochs make a better net
+RECIPE = "epochs = 10\n"  # enough to show the chain within four minutes on two cores; more epochs make a better net
 PROMISE = (
     "0.03"  # what the calibrate part can show: about 100 bad parts, none of them accepted (docs/operating-point.md)
 )

@@ -37,10 +37,12 @@ def augment(x: Tensor, how: Augment, generators: Sequence[torch.Generator]) -> T
     ).view(b, 2, 3)
     grid = F.affine_grid(theta.to(x), [b, *x.shape[1:]], align_corners=False)
     x = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    # brightness · ((x − mean) · contrast + mean), as one product and one sum, in place: x is ours
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     contrast = (1 + how.contrast * draw[:, 6]).view(b, 1, 1, 1).to(x)
     brightness = (1 + how.brightness * draw[:, 7]).view(b, 1, 1, 1).to(x)
-    x = ((x - mean) * contrast + mean) * brightness
+    x.mul_(brightness * contrast).add_(brightness * (1 - contrast) * mean)
     if how.noise:
-        x = x + how.noise * torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x)
-    return x.clamp(0, 1)
+        noise = torch.stack([torch.randn((1, *x.shape[2:]), generator=g) for g in generators])
+        x.add_(noise.to(x), alpha=how.noise)
+    return x.clamp_(0, 1)

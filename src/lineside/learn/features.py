@@ -19,13 +19,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lineside.data.picture import load
 from lineside.errors import TrainError
 from lineside.learn.augment import augment
 from lineside.learn.draws import generator
-from lineside.learn.precision import autocast, channels_last
+from lineside.learn.frozen import Frozen
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Augment
 from lineside.nets.input import Input
@@ -43,10 +43,9 @@ class Cache:
     shape: tuple[int, int, int, int, int]  # (views, N, C, H, W)
     paths: tuple[Path, ...]  # of the pictures
     input: Input
-    below: nn.Module | None  # the frozen stages; None: the features are resized pictures, uint8, not yet normalised
+    below: Frozen | None  # the frozen stages; None: the features are resized pictures, uint8, not yet normalised
     how: Augment
     seed: int
-    precision: str
     ranks: Ranks
 
     @property
@@ -95,7 +94,7 @@ class Cache:
             return (x * 255).round().to(torch.uint8).numpy()
         if view:
             x = augment(x, self.how, [generator(self.seed, "views", view, first + j) for j in range(len(x))])
-        return _bits(self.below, normalised(self.input, x), self.precision, self.ranks.device)
+        return _bits(self.below(normalised(self.input, x)))
 
     def _float(self, raw: np.ndarray) -> Tensor:
         x = torch.from_numpy(np.array(raw))
@@ -119,7 +118,7 @@ def views_that_fit(shape: Sequence[int], views: int, pixels: bool, limit_gb: flo
 
 def open_cache(
     net_input: Input,
-    below: nn.Module | None,
+    below: Frozen | None,
     paths: Sequence[Path],
     path: Path,
     *,
@@ -127,23 +126,19 @@ def open_cache(
     how: Augment,
     seed: int,
     limit_gb: float,
-    precision: str,
     ranks: Ranks,
     progress: Progress = silent,
 ) -> Cache:
     """The cache at path, begun or gone on with, of what `below` makes of the pictures; None: the pictures themselves.
 
-    precision: "float32" or "bfloat16", in which `below` computes. TrainError: no room for the cache.
+    TrainError: no room for the cache.
     """
-    probe = torch.zeros(1, 3, net_input.size_px, net_input.size_px, device=ranks.device)
-    if below is not None:
-        below.to(ranks.device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-        with torch.inference_mode():
-            probe = below(probe)
+    probe = torch.zeros(1, 3, net_input.size_px, net_input.size_px)
+    probe = below(probe) if below else probe
     c, h, w = probe.shape[1:]
     views = views_that_fit((len(paths), c, h, w), views, below is None, limit_gb)
     shape = (views, len(paths), c, h, w)
-    cache = Cache(path, shape, tuple(paths), net_input, below, how, seed, precision, ranks)
+    cache = Cache(path, shape, tuple(paths), net_input, below, how, seed, ranks)
     if ranks.first:
         _reserve(cache)
     ranks.barrier()
@@ -151,10 +146,8 @@ def open_cache(
     return cache
 
 
-def _bits(below: nn.Module, x: Tensor, precision: str, device: torch.device) -> np.ndarray:
-    with torch.inference_mode(), autocast(precision, device):
-        y = below(channels_last(x.to(device)))
-    return y.to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy()
+def _bits(y: Tensor) -> np.ndarray:
+    return y.to(torch.bfloat16).contiguous().view(torch.int16).numpy()
 
 
 def _reserve(cache: Cache) -> None:

@@ -26,13 +26,16 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
     weights (K,) multiply each class's loss; K is the number of classes, every one of which y must hold.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     classes, class_weight = len(weights), dict(enumerate(weights.tolist()))
     mean, std = x.mean(0), x.std(0) + 1e-6
+    z = ((x - mean) / std).astype(np.float64)
     best: Head | None = None
     for c in PENALTIES:
         model = LogisticRegression(C=c / len(x) ** 0.5, max_iter=300, tol=1e-4, class_weight=class_weight)
-        model.fit((x - mean) / std, y)
+        with threadpool_limits(1):  # its products are too small to share: two threads took 2 to 16 times as long
+            model.fit(z, y)
         weight, bias = _all_classes(model.coef_, np.asarray(model.intercept_), classes)
         weight = weight / std
         bias = bias - weight @ mean

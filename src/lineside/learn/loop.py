@@ -1,8 +1,8 @@
 """The training loop: a plain function over cached features.
 
-AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) · warm-up and cosine · label smoothing (Szegedy et al. 2015,
-arXiv:1512.00567, sec. 7) · an exponential average of the weights is what is judged and kept · early stopping on
-calibrate · bfloat16 where measured faster.
+AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) · clipped gradients · warm-up and cosine · label smoothing (Szegedy
+et al. 2015, arXiv:1512.00567, sec. 7) · an exponential average of the weights is what is judged and kept · early
+stopping on calibrate · bfloat16 where measured faster.
 
 State is (model, average, best, optimiser, step): with draws.py every random number follows from the step, so a run
 that was killed continues bit for bit. Under torchrun each rank takes its share of every batch; the loss is divided
@@ -33,6 +33,8 @@ from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.schedule import factor
 from lineside.progress import Progress, silent
+
+BETAS = (0.9, 0.98)  # AdamW's; a run here has hundreds of steps, over which torch's 0.999 would hardly forget
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def train(
     decided ("float32" or "bfloat16"). TrainError: NaN loss.
     """
     net.to(ranks.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimiser = torch.optim.AdamW(_groups(net, recipe, new_head))
+    optimiser = torch.optim.AdamW(_groups(net, recipe, new_head), betas=BETAS)
     peaks = [group["lr"] for group in optimiser.param_groups]
     average = {name: t.detach().clone() for name, t in net.state_dict().items()}
     best = {name: t.clone() for name, t in average.items()}
@@ -146,6 +148,7 @@ def _step(
     total = smoothed_loss(logits.float(), y, weights, recipe.label_smoothing).sum()
     optimiser.zero_grad(set_to_none=True)
     (total * ranks.world / len(rows)).backward()  # DDP averages over ranks: the mean over the global batch
+    nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
     optimiser.step()
     return ranks.total(float(total.detach()))
 

@@ -28,7 +28,7 @@ class Augment:
     zoom: float = 0.06  # 0.06: between 0.94 and 1.06
     brightness: float = 0.12  # factor 1 ± this on [0, 1] RGB
     contrast: float = 0.12  # factor 1 ± this around the picture's mean
-    noise: float = 0.01  # standard deviation on [0, 1] RGB
+    noise: float = 0.01  # standard deviation on [0, 1], the same in R, G and B
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Recipe:
     size_px: int = 0  # side the net sees; 0: its own, also for smaller pictures (docs/decisions/002-…)
     seed: int = 0
     freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
-    views: int = 4  # augmented views of each training picture in the feature cache
+    pool_power: float = 0.0  # of the mean over the last maps: 1 average, ∞ maximum; 0: 3 for a net with weights, else 1
+    views: int = 8  # augmented views of each training picture in the feature cache
     epochs: int = 15
     batch: int = 32
-    rate: float = 0.006  # of a net from scratch and of a new head
+    rate: float = 0.005  # of a net from scratch and of a new head
     fine_tune_rate: float = 0.1  # share of `rate` for stages that come with weights
+    clip: float = 1.0  # largest norm of a step's gradient; longer ones are shortened to it
     weight_decay: float = 0.02
     warmup: float = 0.1  # share of all steps
     label_smoothing: float = 0.05
@@ -52,7 +54,6 @@ class Recipe:
     ema: float = 0.98  # decay per step of the averaged weights that are kept
     patience: int = 4  # epochs without a lower calibrate loss before training stops
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training; auto: bfloat16 where measured faster here
-    feature_precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the frozen stages, likewise
     cache_gb: float = 8.0  # largest feature cache on disk
     checkpoint_s: float = 20.0  # seconds between checkpoints inside an epoch
     augment: Augment = field(default_factory=Augment)
@@ -61,9 +62,11 @@ class Recipe:
         for name in ("views", "epochs", "batch", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("rate", "fine_tune_rate", "cache_gb"):
+        for name in ("rate", "fine_tune_rate", "clip", "cache_gb"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
+        if self.pool_power and self.pool_power < 1:
+            raise ValueError(f"pool_power is {self.pool_power}; expected 0 (chosen by the net) or at least 1")
         for name in ("warmup", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")

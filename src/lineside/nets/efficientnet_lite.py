@@ -13,7 +13,7 @@ from functools import partial
 from torch import nn
 
 from lineside.nets.net import Net, Stage, Weights
-from lineside.nets.parts import Residual, classifier, conv_bn, he_init, seq
+from lineside.nets.parts import Residual, classifier, conv, conv_bn, he_init, seq
 
 ROWS = (  # table 1: expansion, kernel, channels, repeats, stride of the first
     (1, 3, 16, 1, 1),
@@ -35,7 +35,7 @@ def same(cin: int, cout: int, k: int, stride: int, groups: int = 1) -> nn.Sequen
     before, after = (k - stride) // 2, (k - stride + 1) // 2
     return seq(
         pad=nn.ZeroPad2d((before, after, before, after)),
-        conv=nn.Conv2d(cin, cout, k, stride, groups=groups, bias=False),
+        conv=conv(cin, cout, k, stride, 0, groups),
         bn=norm(cout),
         act=nn.ReLU6(),
     )

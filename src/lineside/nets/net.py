@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lineside.nets.parts import pool_by
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in [0, 1]; torchvision's, ImageNet
 PLAIN_MEAN = PLAIN_STD = (0.5, 0.5, 0.5)  # RGB in [0, 1] → [−1, 1], for nets trained from scratch
 
@@ -50,3 +52,8 @@ class Net:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     weights: tuple[Weights, ...] = ()  # the first is the default; () = from scratch
+
+    def make(self, classes: int, pool_power: float = 1.0) -> nn.Sequential:
+        """The net from scratch with so many outputs; pool_power: see nets/parts.py, PowerMean."""
+        net = self.build(classes)
+        return net if pool_power == 1 else pool_by(net, pool_power)

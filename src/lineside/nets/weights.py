@@ -21,6 +21,7 @@ from lineside.errors import MissingExtra, SettingsError, TrainError
 from lineside.nets.catalog import find
 from lineside.nets.fetch import cache, fetch, is_offline
 from lineside.nets.net import Net, Weights
+from lineside.nets.parts import pool_by
 from lineside.progress import Progress, silent
 
 
@@ -29,6 +30,7 @@ def load_weights(
     classes: int,
     *,
     weights: str = "default",
+    pool_power: float = 1.0,
     offline: bool | None = None,
     progress: Progress = silent,
 ) -> nn.Sequential:
@@ -37,13 +39,13 @@ def load_weights(
     weights: "default", "none" (all from scratch), or a row's name ("imagenet1k_v2"). A net without published weights
     is from scratch under "default". The new last layer is zero: whatever the seed, the first loss is log(classes), and
     a head fitted on frozen features starts from the one point that prefers no class.
-    offline None asks the environment (LINESIDE_OFFLINE). SettingsError: no such net or weights. TrainError: the weights
-    are not to be had.
+    pool_power: see nets/parts.py, PowerMean. offline None asks the environment (LINESIDE_OFFLINE). SettingsError: no
+    such net or weights. TrainError: the weights are not to be had.
     """
     row = find(net)
     chosen = choose(net, row, weights)
     if chosen is None:
-        return row.build(classes)
+        return row.make(classes, pool_power)
     loaded = published(net, chosen.name, offline=offline, progress=progress)
     last = loaded.get_submodule("head.fc")
     assert isinstance(last, nn.Linear)
@@ -51,7 +53,7 @@ def load_weights(
     nn.init.zeros_(new.weight)
     nn.init.zeros_(new.bias)
     loaded.set_submodule("head.fc", new)
-    return loaded.train()
+    return (loaded if pool_power == 1 else pool_by(loaded, pool_power)).train()
 
 
 def published(

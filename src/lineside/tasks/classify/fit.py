@@ -25,6 +25,7 @@ from lineside.learn import features, loop
 from lineside.learn.draws import seed_of
 from lineside.learn.events import Events
 from lineside.learn.features import Cache
+from lineside.learn.frozen import Frozen, frozen
 from lineside.learn.head import Head, fit_head
 from lineside.learn.loop import Examples
 from lineside.learn.precision import autocast, channels_last
@@ -83,12 +84,13 @@ def fit(
     """
     recipe, clock = decided.recipe, Clock()
     torch.manual_seed(seed_of(recipe.seed, "init"))
-    net = load_weights(recipe.net, len(classes), weights=recipe.weights)
+    net = load_weights(recipe.net, len(classes), weights=recipe.weights, pool_power=recipe.pool_power)
     net_input = input_of(recipe)
     below, above = None, net
     if recipe.freeze_below:
         freeze_below(net, recipe.freeze_below)
-        below, above = split_at(net, recipe.freeze_below)
+        modules, above = split_at(net, recipe.freeze_below)
+        below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px, device=ranks.device))
     train, held = (
         _features(part, split, classes, net_input, below, run, recipe, ranks, screen) for part in ("train", "calibrate")
     )
@@ -97,7 +99,7 @@ def fit(
     weights = class_weights(train.labels, len(classes), recipe.class_weights)
     head_top1 = None
     if starts_with_weights(recipe):
-        head = head_on_features(above, train, held, weights, recipe.feature_precision)
+        head = head_on_features(above, train, held, weights, recipe.precision)
         set_head(above, head)
         n, right = len(held.labels), head.calibrate_correct.sum()
         screen.say(f"head on fixed features: {right} of {n} calibrate pictures right (penalty {head.c:g})")
@@ -120,6 +122,7 @@ def fit(
     trained = Trained(
         net=whole,
         name=recipe.net,
+        pool_power=recipe.pool_power,
         input=net_input,
         classes=classes,
         accept=promise.accept,
@@ -175,7 +178,7 @@ def _features(
     split: Split,
     classes: tuple[str, ...],
     net_input: Input,
-    below: nn.Module | None,
+    below: Frozen | None,
     run: RunFolder,
     recipe: Recipe,
     ranks: Ranks,
@@ -192,7 +195,6 @@ def _features(
             how=recipe.augment,
             seed=recipe.seed,
             limit_gb=recipe.cache_gb,
-            precision=recipe.feature_precision,
             ranks=ranks,
             progress=progress,
         )

@@ -8,6 +8,7 @@ on its fixed features, which costs one pass over some pictures; how fast it is, 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from lineside.errors import SettingsError, TrainError
 from lineside.evidence.paired import mcnemar
 from lineside.learn import features, precision
 from lineside.learn.draws import generator, seed_of
+from lineside.learn.frozen import frozen
 from lineside.learn.head import fit_head
 from lineside.learn.loop import Examples
 from lineside.learn.ranks import Ranks
@@ -35,6 +37,7 @@ from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 PROBE = 16  # pictures in a step that is timed
 WORSE = 0.05  # p below which a faster net counts as worse than the best
+POOL_POWER = 3.0  # small defects count for more than in an average (docs/decisions/002-…)
 FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride
 
 
@@ -81,27 +84,27 @@ def decide(
             if stage
             else "training every stage: there are no weights to keep"
         )
-    return _precisions(recipe, row, len(classes), why), why
+    if not recipe.pool_power:
+        recipe = replace(recipe, pool_power=POOL_POWER if pretrained else 1.0)
+    if recipe.precision == "auto":
+        name, sentence = _precision(recipe, row, len(classes))
+        recipe = replace(recipe, precision=name)
+        why.append(f"training in {sentence}")
+    return recipe, why
 
 
-def _precisions(recipe: Recipe, row: Net, classes: int, why: list[str]) -> Recipe:
-    """Number formats by a few steps of an untrained twin of the net; appends to why."""
-    side = recipe.size_px
+def _precision(recipe: Recipe, row: Net, classes: int) -> tuple[Literal["float32", "bfloat16"], str]:
+    """The number format by a few steps of an untrained twin of the net, and why."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, x = row.build(classes), torch.rand(min(recipe.batch, PROBE), 3, side, side)
+        net, x = (
+            row.make(classes, recipe.pool_power),
+            torch.rand(min(recipe.batch, PROBE), 3, recipe.size_px, recipe.size_px),
+        )
     below, above = split_at(net, recipe.freeze_below) if recipe.freeze_below else (nn.Sequential(), net)
-    if recipe.feature_precision == "auto":
-        chosen, sentence = precision.fastest(below, x, learns=False) if len(below) else ("float32", "")
-        recipe = replace(recipe, feature_precision=chosen)
-        why += [f"frozen stages in {sentence}"] if sentence else []
-    if recipe.precision == "auto":
-        with torch.no_grad():
-            x = below.eval()(x)
-        chosen, sentence = precision.fastest(above, x, learns=True)
-        recipe = replace(recipe, precision=chosen)
-        why.append(f"training in {sentence}")
-    return recipe
+    with torch.no_grad():
+        x = below.eval()(x)
+    return precision.fastest(above, x)
 
 
 def _side(recipe: Recipe, row: Net) -> int:
@@ -115,7 +118,7 @@ def latency_ms(net: str, side: int, classes: int, seen_px: tuple[tuple[int, int]
     net_input = Input(side, row.mean, row.std)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        graph = export.to_onnx(row.build(classes).eval(), net_input, 1.0)
+        graph = export.to_onnx(row.make(classes).eval(), net_input, 1.0)
     infer = engine.open_model("onnxruntime", graph, "float32")
     picture = np.full((1, height, width, 3), 127, np.uint8)
     took = []
@@ -190,7 +193,8 @@ def _probe(
     row = NETS[name]
     net_input = Input(_side(recipe, row), row.mean, row.std).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
-    below, above = split_at(load_weights(name, len(classes), offline=True), "head")
+    modules, above = split_at(load_weights(name, len(classes), offline=True), "head")
+    below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px))
     found: dict[str, Examples] = {}
     for part, most in SAMPLE.items():
         paths, labels, names = examples_of(split, part, classes)
@@ -204,7 +208,6 @@ def _probe(
             how=recipe.augment,
             seed=recipe.seed,
             limit_gb=recipe.cache_gb,
-            precision="float32",
             ranks=Ranks(),
             progress=progress,
         )
