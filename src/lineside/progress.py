@@ -40,7 +40,7 @@ def bar(what: str, unit: str = "pictures") -> Iterator[Progress]:
             return Text(f"{task.finished_speed or task.speed or 0:.0f} {unit}/s")
 
     console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description:<22}"), BarColumn(24), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:<20}"), BarColumn(12), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Bars(*columns, TextColumn("{task.fields[note]}"), console=console) as bars:
         task = bars.add_task(what, total=None, note="")
 

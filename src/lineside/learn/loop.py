@@ -110,7 +110,10 @@ def train(
             state.step += 1
             state.epoch_loss += loss
             _follow(average, net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
-            progress(state.step, steps, f"epoch {epoch + 1}, loss {loss / len(rows):.3f}")
+            learnt = epoch * len(examples.labels) + at * recipe.batch + len(rows)
+            rate = optimiser.param_groups[-1]["lr"]
+            note = f"epoch {epoch + 1}, loss {loss / len(rows):.3f}, rate {rate:.1e}"
+            progress(learnt, recipe.epochs * len(examples.labels), note)
             if ranks.first and at + 1 < each and monotonic() - last_saved > recipe.checkpoint_s:
                 _save(saved, net, average, best, optimiser, state, state.seconds + monotonic() - started)
                 last_saved = monotonic()
