@@ -123,6 +123,12 @@ def locate(path: Path) -> Path:
     return aside if not path.exists() and (aside := _aside(path)).is_dir() else path
 
 
+def beside(bundle: Path, ending: str) -> Path:
+    """Where a file goes that belongs to a bundle but is none of its own: nuts.bundle, ".db" → nuts.bundle.db"""
+    bundle = bundle.resolve() if bundle.name in ("", "..") else bundle
+    return bundle.parent / f"{bundle.name}{ending}"
+
+
 def _no_bundle(path: Path) -> BundleError:
     return BundleError(f"{path}: not a bundle: there is no {MANIFEST}; a bundle is what lineside train -o writes")
 
@@ -251,7 +257,7 @@ def replace(
     does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on.
     target: where the changed bundle goes, if not to path; path is then left as it is.
     """
-    target = _outside(path, target or path)
+    target = outside(path, target or path)
     with _locked(target):
         old = open_bundle(path)
         merged = {name: old.read(name) for name in old.manifest.files if name not in files}
@@ -264,14 +270,14 @@ def replace(
 
 def pack(source: str | Path, target: str | Path) -> Path:
     """The bundle at source again at target: an archive if target ends in .zip, else a folder. Checks every hash."""
-    target = _outside(source, target)
+    target = outside(source, target)
     bundle = open_bundle(source)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     with _locked(target):
         return _write(target, files, bundle.manifest, bundle.signature())
 
 
-def _outside(source: str | Path, target: str | Path) -> Path:
+def outside(source: str | Path, target: str | Path) -> Path:
     """target's real path. BundleError where it is in the folder of the bundle at source."""
     real = Path(os.path.realpath(target))
     if Path(os.path.realpath(source)) in real.parents:
@@ -289,10 +295,7 @@ def _write(path: Path, files: Mapping[str, bytes], manifest: Manifest, signature
     if signature is not None:
         everything[SIGNATURE] = signature
     recover(path)
-    if path.exists() and not _replaceable(path):
-        raise BundleError(
-            f"{path}: there is something here that is not a bundle; it is left alone: choose another place with -o"
-        )
+    refuse_what_is_no_bundle(path)
     try:
         _write_zip(path, everything) if path.suffix == ".zip" else _write_folder(path, everything)
     except OSError as error:
@@ -313,6 +316,14 @@ def _with_hashes(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
         return changed(manifest, files={name: sha256(data) for name, data in sorted(files.items())})
     except ValueError as error:
         raise BundleError(f"{MANIFEST}: {error}") from None
+
+
+def refuse_what_is_no_bundle(path: Path) -> None:
+    """BundleError where something stands that a bundle must not replace; said before long work, too."""
+    if path.exists() and not _replaceable(path):
+        raise BundleError(
+            f"{path}: there is something here that is not a bundle; it is left alone: choose another place with -o"
+        )
 
 
 def _replaceable(path: Path) -> bool:

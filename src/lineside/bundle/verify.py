@@ -19,7 +19,7 @@ import numpy as np
 from lineside.bundle import samples, signature
 from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.manifest import Served
-from lineside.bundle.model import opened
+from lineside.bundle.model import Model, opened
 from lineside.bundle.parity import scores
 from lineside.bundle.samples import Sample
 from lineside.data import picture
@@ -74,31 +74,42 @@ def _signature(bundle: Bundle, key: "Ed25519PublicKey | None") -> str:
 
 
 def _samples(bundle: Bundle) -> str:
+    asked = samples_of(bundle)
+    return "; ".join(_engine(bundle, served, asked) for served in bundle.manifest.served)
+
+
+def _engine(bundle: Bundle, served: Served, asked: Sequence[tuple[Sample, np.ndarray]]) -> str:
+    try:
+        model = opened(bundle, served)
+    except MissingExtra:
+        if served is bundle.manifest.served[0]:
+            raise
+        return f"{samples.key(served.engine, served.precision)} not tried: {served.engine} is not installed here"
+    return compare(model, asked)
+
+
+def samples_of(bundle: Bundle) -> list[tuple[Sample, np.ndarray]]:
+    """The bundle's samples, each with its picture (1, H, W, 3) uint8 RGB."""
     where = f"{bundle.path}: {samples.EXPECTED}"
     if samples.EXPECTED not in bundle.manifest.files:
         raise BundleError(f"{where}: is missing, so there is nothing to compare with; make the bundle again")
     expected = samples.read_expected(bundle.read(samples.EXPECTED), where)
-    pictures = [picture.decode(bundle.read(one.file), one.file)[None] for one in expected]
-    return "; ".join(_engine(bundle, served, expected, pictures) for served in bundle.manifest.served)
+    return [(one, picture.decode(bundle.read(one.file), one.file)[None]) for one in expected]
 
 
-def _engine(bundle: Bundle, served: Served, expected: Sequence[Sample], pictures: Sequence[np.ndarray]) -> str:
-    name, tolerance, most = samples.key(served.engine, served.precision), samples.TOLERANCE[served.precision], 0.0
-    try:
-        infer = opened(bundle, served).infer
-    except MissingExtra:
-        if served is bundle.manifest.served[0]:
-            raise
-        return f"{name} not tried: {served.engine} is not installed here"
-    for one, pixels in zip(expected, pictures, strict=True):
-        truth, answer = np.array([one.logits.get(name, ())], np.float32), infer(pixels)
+def compare(model: Model, asked: Sequence[tuple[Sample, np.ndarray]]) -> str:
+    """What was found; BundleError where the model answers a sample otherwise than when parity accepted it."""
+    served, most = model.served, 0.0
+    name, tolerance = samples.key(served.engine, served.precision), samples.TOLERANCE[served.precision]
+    for one, pixels in asked:
+        truth, answer = np.array([one.logits.get(name, ())], np.float32), model.infer(pixels)
         if truth.shape != answer.shape:
-            raise BundleError(f"{bundle.path}: {samples.EXPECTED}: has no answer of {name} for {one.file}")
+            raise BundleError(f"{model.path}: {samples.EXPECTED}: has no answer of {name} for {one.file}")
         moved = float(np.abs(scores(answer) - scores(truth)).max())
         if not moved <= tolerance or answer.argmax() != truth.argmax():
             raise BundleError(
-                f"{bundle.path}: {one.file} ({one.name}): {name} answers differently on this machine: a score is off "
+                f"{model.path}: {one.file} ({one.name}): {name} answers differently on this machine: a score is off "
                 f"by {moved:.2g} (allowed: {tolerance:g}); do not use it here: export for this engine on this machine"
             )
         most = max(most, moved)
-    return f"{name}: {len(expected)} pictures answered as expected, scores within {most:.1g}"
+    return f"{name}: {len(asked)} pictures answered as expected, scores within {most:.1g}"
