@@ -6,6 +6,7 @@ an index into that order and never leaves a file without it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from unicodedata import normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ def classes(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def same_but_for_case(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Groups of class names that differ only by case or surrounding space: nearly always one class, misspelt."""
+    """Groups of class names that differ only by case, outer space or Unicode form: nearly always one, misspelt."""
     folded: dict[str, set[str]] = {}
     for name in names:
-        folded.setdefault(name.strip().casefold(), set()).add(name)
+        folded.setdefault(normalize("NFC", name).strip().casefold(), set()).add(name)
     return [tuple(sorted(group)) for group in folded.values() if len(group) > 1]

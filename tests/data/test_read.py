@@ -133,6 +133,15 @@ def test_links_that_loop_end_and_other_links_are_followed(tmp_path: Path) -> Non
     )
 
 
+def test_a_pipe_with_a_pictures_name_is_not_waited_for(tmp_path: Path) -> None:
+    put(tmp_path, "good/a.png", 1)
+    os.mkfifo(tmp_path / "good/b.png")
+    dataset = read(str(tmp_path))
+    assert [p.name for p in dataset.pictures] == ["good/a.png"]
+    (other,) = [f for f in dataset.findings if f.code == "other-file"]
+    assert other.names == ("good/b.png",)
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
     put(tmp_path, "good/a.png", 1)

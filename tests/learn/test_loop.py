@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lineside.errors import TrainError
@@ -92,22 +93,25 @@ class Held:
         """There is nothing to compute."""
 
 
-def fit_line(tmp_path, recipe: Recipe, scale: float = 1.0):
+def fit_line(tmp_path, recipe: Recipe, scale: float = 1.0, *, new_head: bool = False, ranks=Ranks()):  # noqa: B008
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(64, 4, generator=rng) * scale
     y = (x[:, 0] > 0).long().numpy()
     net = torch.nn.Sequential()
     net.add_module("head", torch.nn.Linear(4, 2))
+    if new_head:
+        with torch.no_grad():
+            net[0].weight.copy_(torch.tensor([[-9.0, 0, 0, 0], [9.0, 0, 0, 0]]))
     examples = loop.Examples(Held(x), y, tuple(f"p{i}.png" for i in range(64)))
     state = loop.train(
         net,
         examples,
         examples,
         recipe,
-        new_head=False,
+        new_head=new_head,
         class_weights=np.ones(2),
         folder=tmp_path,
-        ranks=Ranks(),
+        ranks=ranks,
         log=lambda row: None,
     )
     return net, state
@@ -121,8 +125,43 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path):
 def test_early_stopping_keeps_the_best_epoch(tmp_path):
     _, state = fit_line(tmp_path, Recipe(precision="float32", rate=3.0, epochs=60, patience=2, ema=0.0))
     losses = [row["calibrate_loss"] for row in state.history]
-    assert state.best_epoch == int(np.argmin(losses))
-    assert len(losses) - 1 - state.best_epoch == 2 or len(losses) == 60
+    assert state.best_epoch == 1 + int(np.argmin(losses))
+    assert len(losses) - state.best_epoch == 2 or len(losses) == 60
+
+
+def test_a_start_that_no_epoch_betters_is_kept(tmp_path):
+    net, state = fit_line(tmp_path, Recipe(rate=50.0, epochs=9, patience=2, precision="float32"), new_head=True)
+    assert (state.best_epoch, state.epochs, state.ended) == (0, 2, "no lower calibrate loss in 2 epochs")
+    assert net[0].weight[1, 0] == 9
+
+
+def test_a_batch_that_the_ranks_can_not_share_is_refused(tmp_path):
+    with pytest.raises(TrainError, match="a batch of 1 can not be shared by 2 processes"):
+        fit_line(tmp_path, Recipe(batch=1, precision="float32"), ranks=Ranks(0, 2))
+
+
+def test_no_batch_is_a_rest_of_one(tmp_path):
+    sizes = []
+    drawn = Held.drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Held, "drawn", lambda self, rows, epoch: (sizes.append(len(rows)), drawn(self, rows, epoch))[1])
+        fit_line(tmp_path, Recipe(batch=21, epochs=1, precision="float32"))
+    assert sizes == [16, 16, 16, 16]
+
+
+def test_a_checkpoint_without_room_is_a_sentence_and_leaves_the_last(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    checkpoint.save(path, {"a": torch.ones(2)}, {"step": 1})
+
+    def full(tensors, where, metadata):
+        Path(where).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(TrainError, match=r"No space left on device.*make room and train again"):
+        checkpoint.save(path, {"a": torch.zeros(2)}, {"step": 2})
+    assert checkpoint.load(path)[1] == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from lineside.errors import SettingsError, TrainError
 from lineside.learn.recipe import Augment, Recipe, read_recipe
-from lineside.learn.run_folder import Decided, open_run
+from lineside.learn.run_folder import Decided, RunFolder, open_run
 from lineside.settings import plain, read
 
 
@@ -27,7 +27,9 @@ def test_a_file_says_only_what_differs(tmp_path):
         ("epochs = 0", r"r\.toml: epochs is 0; expected at least 1"),
         ("rate = -1", r"rate is -1\.0; expected more than 0"),
         ("ema = 1.0", r"ema is 1\.0; expected 0 or more and less than 1"),
-        ("pool_power = 0.5", r"pool_power is 0\.5; expected 0 .* or at least 1"),
+        ("pool_power = 0.5", r"pool_power is 0\.5; expected 0 .* or between 1 and 100"),
+        ("seed = -1", r"seed is -1; expected 0 or more"),
+        ("[augment]\nzoom = 1.0", r"zoom is 1\.0; expected 0 or more and less than 1"),
         ("clip = 0.0", r"clip is 0\.0; expected more than 0"),
         ("size_px = 8", r"size_px is 8; expected 0 .* or at least 16"),
         ('precision = "half"', r"precision: expected one of 'auto', 'float32', 'bfloat16', got 'half'"),
@@ -51,6 +53,7 @@ def test_a_run_goes_on_only_for_the_same_question(tmp_path):
     open_run(bundle, {"seed": 1}).decide(decided)
     assert open_run(bundle, {"seed": 1}).decided() == decided
     assert open_run(bundle, {"seed": 2}).decided() is None
+    assert RunFolder(tmp_path / "b.run.old").decided() == decided, "an unfinished run is put aside"
     run = open_run(bundle, {"seed": 2})
     run.decide(decided)
     run.end({})

@@ -23,9 +23,10 @@ def test_one_place_in_fifty_counts_for_more_than_a_fiftieth():
     assert PowerMean(3)(x).item() == pytest.approx(49 ** (-1 / 3), rel=1e-3)
 
 
-def test_gradients_stay_finite_where_nothing_is_positive():
-    x = torch.tensor([[[[0.0, -1.0], [0.0, 0.0]]]], requires_grad=True)
-    PowerMean(3)(x).sum().backward()
+@pytest.mark.parametrize("power", [1, 3, 20, 100])
+def test_gradients_stay_finite_where_nothing_or_little_is_positive(power):
+    x = torch.tensor([[[[0.0, -1.0], [0.0, 0.0]]], [[[0.002, 0.003], [5.0, 1e-3]]]], requires_grad=True)
+    PowerMean(power)(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
 

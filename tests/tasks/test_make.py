@@ -117,6 +117,9 @@ def test_ctrl_c_says_so_and_leaves_no_bundle(place):
         (("--net", "lenet6"), 2, "net 'lenet6' is not known; did you mean lenet5"),
         (("--max-latency-ms", "0.0001"), 5, "lenet5 takes .* ms a picture here, --max-latency-ms allows 0.0001"),
         (("--max-escape", "1.5"), 2, "max escape: expected a number between 0 and 1"),
+        (("--accept", "cross", "--accept", "square"), 2, "--accept names every class, so nothing could be rejected"),
+        (("-o", "."), 2, r"-o \.: names no new folder; give the bundle a name"),
+        (("-o", "/usr"), 4, "there is something here that is not a bundle; it is left alone"),
         (("--recipe", "gone.toml"), 2, r"gone\.toml: can not be read"),
     ],
 )

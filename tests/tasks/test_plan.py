@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lineside.tasks.classify.plan import Candidate, pick
+from lineside.tasks.classify.plan import Candidate, pick, sample
 
 
 def candidate(net: str, latency_ms: float, wrong: range, n: int = 200) -> Candidate:
@@ -28,6 +28,13 @@ def test_equals_give_the_faster_one_and_a_single_one_is_taken():
     twins = [candidate("slow", 20, range(4)), candidate("fast", 5, range(4))]
     assert pick(twins)[0].net == "fast"
     assert pick(twins[:1])[0].net == "slow"
+
+
+def test_a_rare_class_is_in_every_sample():
+    labels = np.array([0] * 6000 + [1] * 2)
+    rows = sample(labels, 1500, seed=3)
+    assert np.bincount(labels[rows]).tolist() == [750, 2]
+    assert len(set(rows.tolist())) == 752
 
 
 @pytest.mark.parametrize("seed", range(20))

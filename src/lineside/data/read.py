@@ -8,6 +8,7 @@ Nothing is opened but files whose extension says nothing; nothing is dropped wit
 """
 
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -222,7 +223,8 @@ class _Walk:
         """(path, name) of the files that are pictures by extension, or by content where the extension says nothing."""
         for entry in files:
             name = f"{prefix}/{entry.name}" if prefix else entry.name
-            if os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS or _sniffed(entry):
+            named = os.path.splitext(entry.name)[1].lower() in PICTURE_EXTENSIONS
+            if (named and not _may_wait(entry)) or _sniffed(entry):
                 yield entry.path, name
             else:
                 self.others.append(name)
@@ -238,9 +240,17 @@ class _Walk:
         return self.findings
 
 
+def _may_wait(entry: os.DirEntry) -> bool:
+    """Whether it is a pipe or a device, which could make its reader wait for ever; a broken link is none."""
+    try:
+        return not stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return False
+
+
 def _sniffed(entry: os.DirEntry) -> bool:
     try:
-        if not entry.is_file():  # a pipe or a device: opening it could wait for ever
+        if _may_wait(entry):
             return False
         with open(entry.path, "rb") as file:
             return sniff(file.read(HEAD_BYTES)) is not None

@@ -16,13 +16,19 @@ from lineside.errors import TrainError
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Replace path by these tensors and JSON facts, in one step."""
+    """Replace path by these tensors and JSON facts, in one step. TrainError: no room for it; path is as it was."""
     partial = path.with_name(path.name + ".partial")
     apart = {name: t.detach().clone(memory_format=contiguous_format) for name, t in tensors.items()}
-    save_file(apart, partial, metadata={"facts": json.dumps(facts)})
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        save_file(apart, partial, metadata={"facts": json.dumps(facts)})
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise TrainError(
+            f"{path}: the checkpoint can not be written ({error}); make room and train again: it goes on from the last"
+        ) from None
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

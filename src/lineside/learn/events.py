@@ -28,4 +28,4 @@ class Events:
         if self.writer:
             for name, value in row.items():
                 if name != "epoch":
-                    self.writer.add_scalar(name, value, int(row["epoch"]) + 1)
+                    self.writer.add_scalar(name, value, int(row["epoch"]))

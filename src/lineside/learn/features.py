@@ -73,8 +73,6 @@ class Cache:
         view, n = epoch % self.shape[0], self.shape[1]
         chunks = -(-n // CHUNK)
         marks = np.memmap(self.path.with_suffix(".done"), np.uint8, "r+", shape=(self.shape[0], chunks))[view]
-        if marks.all():
-            return
         held = self.held("r+")
         todo = [k for k in range(self.ranks.rank, chunks, self.ranks.world) if not marks[k]]
         finished: list[int] = []

@@ -39,8 +39,8 @@ def _onnxruntime(below: nn.Module, example: Tensor) -> Frozen:
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
-    # Threads that wait by spinning would take the cores from torch's between two calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that go on spinning after an answer would take the cores from torch's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = ort.InferenceSession(graph(below, example), options, providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(["y"], {"x": x.contiguous().numpy()})[0])
 

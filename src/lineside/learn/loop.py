@@ -5,8 +5,10 @@ et al. 2015, arXiv:1512.00567, sec. 7) · an exponential average of the weights 
 stopping on calibrate · bfloat16 where measured faster.
 
 State is (model, average, best, optimiser, step): with draws.py every random number follows from the step, so a run
-that was killed continues bit for bit. Under torchrun each rank takes its share of every batch; the loss is divided
-by the global batch, so the curve is that of one process up to rounding (dropout draws differ by rank).
+that was killed continues bit for bit (on a CPU; a GPU adds in an order of its own). An epoch is cut into batches that
+differ by one picture at most: none is too small for a batch norm or for the ranks. Under torchrun each rank takes its
+share of every batch; the loss is divided by the global batch, so the curve is that of one process up to rounding,
+except that dropout draws differ by rank, and that batch norms of a net from scratch see their own rank's share only.
 """
 
 import json
@@ -53,10 +55,15 @@ class State:
     step: int = 0  # steps done, over all epochs
     epoch_loss: float = 0.0  # sum over the pictures of this epoch so far
     best_loss: float = math.inf  # calibrate loss of `best`
-    best_epoch: int = -1
+    best_epoch: int = 0  # 0: the start
     ended: str = ""  # why training ended
     seconds: float = 0.0  # of the processes before this one, up to their last checkpoint
-    history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
+    history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch, from 1; 0 is the start
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
 
 
 def train(
@@ -75,9 +82,14 @@ def train(
     """Train net (its stages above the frozen ones, ending in logits) in place; its weights end as the best average.
 
     new_head: the stages come with weights and only the head is new: they get a share of the rate, and keep their
-    batch-norm statistics. class_weights (K,) multiply the loss. folder holds the checkpoint. recipe.precision is
-    decided ("float32" or "bfloat16"). TrainError: NaN loss.
+    batch-norm statistics; their start competes too, as epoch 0 of the history: fine-tuning that only makes it worse is
+    not kept. class_weights (K,) multiply the loss. folder holds the checkpoint. recipe.precision is decided ("float32"
+    or "bfloat16"). TrainError: NaN loss, fewer pictures in a batch than ranks.
     """
+    if recipe.batch < ranks.world:
+        raise TrainError(
+            f"a batch of {recipe.batch} can not be shared by {ranks.world} processes; raise the recipe's batch"
+        )
     net.to(ranks.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = torch.optim.AdamW(_groups(net, recipe, new_head), betas=BETAS)
     peaks = [group["lr"] for group in optimiser.param_groups]
@@ -92,6 +104,8 @@ def train(
     parallel = DistributedDataParallel(net) if ranks.world > 1 else net
     weights = torch.as_tensor(class_weights, dtype=torch.float32, device=ranks.device)
     started = last_saved = monotonic()
+    if new_head and not state.history:
+        _judge(net, average, best, held, weights, recipe, ranks, state)
     while not state.ended:
         epoch, within = divmod(state.step, each)
         order = torch.randperm(len(examples.labels), generator=generator(recipe.seed, "order", epoch)).numpy()
@@ -99,8 +113,7 @@ def train(
         net.train()
         if new_head:
             keep_statistics(net)
-        for at in range(within, each):
-            rows = order[at * recipe.batch : (at + 1) * recipe.batch]
+        for at, rows in list(enumerate(np.array_split(order, each)))[within:]:
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor(state.step, steps, recipe.warmup)
             torch.manual_seed(seed_of(recipe.seed, "step", state.step, ranks.rank))
@@ -110,20 +123,20 @@ def train(
             state.step += 1
             state.epoch_loss += loss
             _follow(average, net, min(recipe.ema, (1 + state.step) / (10 + state.step)))
-            learnt = epoch * len(examples.labels) + at * recipe.batch + len(rows)
+            learnt = round(state.step * len(order) / each)
             rate = optimiser.param_groups[-1]["lr"]
             note = f"epoch {epoch + 1}, loss {loss / len(rows):.3f}, rate {rate:.1e}"
             progress(learnt, recipe.epochs * len(examples.labels), note)
             if ranks.first and at + 1 < each and monotonic() - last_saved > recipe.checkpoint_s:
                 _save(saved, net, average, best, optimiser, state, state.seconds + monotonic() - started)
                 last_saved = monotonic()
-        _judge(net, average, best, held, weights, recipe, ranks, state, epoch, len(examples.labels))
+        _judge(net, average, best, held, weights, recipe, ranks, state, epoch + 1, state.epoch_loss / len(order))
         state.history[-1]["seconds"] = round(state.seconds + monotonic() - started, 2)
         log(state.history[-1] | {"rate": optimiser.param_groups[-1]["lr"]})
         state.epoch_loss = 0.0
         if epoch + 1 == recipe.epochs:
             state.ended = f"all {recipe.epochs} epochs done"
-        elif epoch - state.best_epoch >= recipe.patience:
+        elif epoch + 1 - state.best_epoch >= recipe.patience:
             state.ended = f"no lower calibrate loss in {recipe.patience} epochs"
         if ranks.first:
             _save(saved, net, average, best, optimiser, state, state.seconds + monotonic() - started)
@@ -197,10 +210,13 @@ def _judge(
     recipe: Recipe,
     ranks: Ranks,
     state: State,
-    epoch: int,
-    n: int,
+    epoch: int = 0,
+    train_loss: float | None = None,
 ) -> None:
-    """Loss and accuracy of the average on calibrate, into the history; keeps it where it is the best so far."""
+    """Loss and accuracy of the average on calibrate, into the history; keeps it where it is the best so far.
+
+    epoch counts from 1; 0 is the start, of which no train_loss is known.
+    """
     net.eval()
     loss, right = 0.0, 0
     with torch.inference_mode(), autocast(recipe.precision, ranks.device):
@@ -212,12 +228,10 @@ def _judge(
             loss += float(smoothed_loss(logits, y, weights, recipe.label_smoothing).sum())
             right += int((logits.argmax(1) == y).sum())
     loss = ranks.from_first(loss / len(held.labels))  # the ranks must agree about when to stop
-    row = {"epoch": epoch, "train_loss": state.epoch_loss / n, "calibrate_loss": loss}
-    state.history.append(row | {"calibrate_top1": right / len(held.labels)})
+    row = {"epoch": epoch} | ({} if train_loss is None else {"train_loss": train_loss})
+    state.history.append(row | {"calibrate_loss": loss, "calibrate_top1": right / len(held.labels), "seconds": 0.0})
     if not math.isfinite(loss):
-        raise TrainError(
-            f"the calibrate loss is {loss} after epoch {epoch + 1}; lower the recipe's rate ({recipe.rate:g})"
-        )
+        raise TrainError(f"the calibrate loss is {loss} after epoch {epoch}; lower the recipe's rate ({recipe.rate:g})")
     if loss < state.best_loss:
         state.best_loss, state.best_epoch = loss, epoch
         for name, t in average.items():

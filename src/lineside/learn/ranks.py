@@ -7,11 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from lineside.errors import TrainError
+
 CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=12)  # the first process checks, decides and exports while the others wait
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,17 @@ class Ranks:
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """The ranks of this run: joins the group that torchrun made, leaves it at the end."""
-    cuda = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local, cuda = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.is_available()
+    if cuda and local >= torch.cuda.device_count():
+        raise TrainError(
+            f"process {local} has no GPU of its own: this machine has {torch.cuda.device_count()}; start fewer"
+        )
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks(device=device)
         return
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), world, device)
     finally:

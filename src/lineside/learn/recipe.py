@@ -30,6 +30,11 @@ class Augment:
     contrast: float = 0.12  # factor 1 ± this around the picture's mean
     noise: float = 0.01  # standard deviation on [0, 1], the same in R, G and B
 
+    def __post_init__(self) -> None:
+        for name in ("shift", "zoom", "brightness", "contrast", "noise"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -40,7 +45,9 @@ class Recipe:
     size_px: int = 0  # side the net sees; 0: its own, also for smaller pictures (docs/decisions/002-…)
     seed: int = 0
     freeze_below: str = "auto"  # first stage that is fine-tuned; stages before it keep their weights. "": train all
-    pool_power: float = 0.0  # of the mean over the last maps: 1 average, ∞ maximum; 0: 3 for a net with weights, else 1
+    pool_power: float = (
+        0.0  # of the mean over the last maps: 1 average, 60 nearly the maximum; 0: 3 for a net with weights, else 1
+    )
     views: int = 8  # augmented views of each training picture in the feature cache
     epochs: int = 15
     batch: int = 32
@@ -65,8 +72,11 @@ class Recipe:
         for name in ("rate", "fine_tune_rate", "clip", "cache_gb"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
-        if self.pool_power and self.pool_power < 1:
-            raise ValueError(f"pool_power is {self.pool_power}; expected 0 (chosen by the net) or at least 1")
+        if self.pool_power and not 1 <= self.pool_power <= 100:
+            raise ValueError(f"pool_power is {self.pool_power}; expected 0 (chosen by the net) or between 1 and 100")
+        for name in ("seed", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
         for name in ("warmup", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")

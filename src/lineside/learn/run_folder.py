@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lineside.errors import TrainError
+from lineside.errors import SettingsError, TrainError
 from lineside.learn.recipe import Recipe
 from lineside.settings import plain, read_json
 
@@ -67,7 +67,9 @@ class RunFolder:
 
 
 def beside(bundle: Path) -> RunFolder:
-    """The run folder of a bundle."""
+    """The run folder of a bundle. SettingsError: the path has no name that one could stand beside ("." or "/")."""
+    if not bundle.name:
+        raise SettingsError(f"-o {bundle}: names no new folder; give the bundle a name, such as -o parts.bundle")
     return RunFolder(bundle.with_name(bundle.name + ".run"))
 
 
@@ -85,7 +87,7 @@ def open_run(bundle: Path, asked: dict[str, Any]) -> RunFolder:
                 f"{folder.path}: exists and is no run folder of Lineside; choose another -o, or move it away"
             )
         if identity.is_file() and (identity.read_text() != text or (folder.path / "ended.json").exists()):
-            shutil.rmtree(folder.path)
+            _put_aside(folder)
         for part in (folder.path, folder.cache, folder.events):
             part.mkdir(parents=True, exist_ok=True)
         (folder.path / "README.txt").write_text(__doc__ or "")
@@ -93,6 +95,19 @@ def open_run(bundle: Path, asked: dict[str, Any]) -> RunFolder:
     except OSError as error:
         raise TrainError(f"{folder.path}: can not be written ({error.strerror}); choose another -o") from None
     return folder
+
+
+def _put_aside(folder: RunFolder) -> None:
+    """Make room for another run: an ended one goes; an unfinished one stays, as BUNDLE.run.old."""
+    old = folder.path.with_name(folder.path.name + ".old")
+    if not (folder.path / "ended.json").exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.path.rename(old)
+        return
+    gone = folder.path.with_name(folder.path.name + ".gone")  # renamed first: a kill leaves no half of a run folder
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.path.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _text(value: Any) -> str:

@@ -38,7 +38,8 @@ class PowerMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.float().clamp(min=1e-6)  # in bfloat16 a power would lose what the sum needs
-        return x.pow(self.power).mean((2, 3), keepdim=True).pow(1 / self.power)
+        most = x.amax((2, 3), keepdim=True)  # shares of it keep every power between 0 and 1
+        return most * (x / most).pow(self.power).mean((2, 3), keepdim=True).pow(1 / self.power)
 
     def extra_repr(self) -> str:
         return f"power={self.power:g}"

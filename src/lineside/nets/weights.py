@@ -113,7 +113,10 @@ def at_hand(row: Weights) -> bool:
     if urlsplit(row.place).scheme not in ("http", "https"):
         return find_spec(row.place.partition(":")[0]) is not None
     name = Path(urlsplit(row.place).path)
-    return any((cache() / "weights" / file).is_file() for file in (f"{name.stem}.safetensors", name.name))
+    try:
+        return any((cache() / "weights" / file).is_file() for file in (f"{name.stem}.safetensors", name.name))
+    except (OSError, RuntimeError):  # a cache one may not look into, or no home to have one in
+        return False
 
 
 def read_state(row: Weights, offline: bool, progress: Progress) -> dict[str, Tensor]:

@@ -137,7 +137,7 @@ def fit(
         metrics={"calibrate top-1": clopper_pearson(int((logits.argmax(1) == held.labels).sum()), len(held.labels))},
     )
     clock.lap("calibration")
-    return Fitted(trained, state.ended, len(state.history), clock.seconds, head_top1)
+    return Fitted(trained, state.ended, state.epochs, clock.seconds, head_top1)
 
 
 def starts_with_weights(recipe: Recipe) -> bool:
@@ -254,9 +254,10 @@ def _fine_tune(
         )
     if ranks.first:
         loop.write_history(run.history, state.history)
-    kept = state.history[state.best_epoch]
+    kept = next(row for row in state.history if row["epoch"] == state.best_epoch)
+    what = f"epoch {state.best_epoch}" if state.best_epoch else "the start, which no epoch bettered"
     screen.say(
-        f"{state.ended}; kept epoch {state.best_epoch + 1}: calibrate loss {kept['calibrate_loss']:.3f}, "
+        f"{state.ended}; kept {what}: calibrate loss {kept['calibrate_loss']:.3f}, "
         f"{kept['calibrate_top1']:.1%} of calibrate right"
     )
     return state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lineside import labels
 from lineside.bundle import export, folder
@@ -59,7 +60,7 @@ def make(
     }
     with joined() as ranks:
         if ranks.first:
-            _prepare(source, bundle, asked, recipe, promise, max_latency_ms, quarantine, screen)
+            _prepare(source, bundle, asked, recipe, promise, max_latency_ms, quarantine, screen, ranks.device)
         ranks.barrier()
         run = beside(bundle)
         decided = run.decided()
@@ -99,15 +100,19 @@ def _prepare(
     max_latency_ms: float | None,
     quarantine: Path | None,
     screen: Screen,
+    device: torch.device,
 ) -> None:
     """Check, split and decide, into the run folder; nothing to do where an earlier start of the run has done it."""
-    folder.locate(bundle)
+    beside(bundle)  # its name is refused before anything is read
+    folder.refuse_what_is_no_bundle(folder.locate(bundle))
     dataset = read.read(source, quarantine=quarantine)
     unknown = [name for name in promise.accept if name not in dataset.classes]
     if unknown:
         raise SettingsError(
             f"--accept {unknown[0]}: is no class of {source}; its classes: {', '.join(dataset.classes)}"
         )
+    if set(promise.accept) == set(dataset.classes):
+        raise SettingsError("--accept names every class, so nothing could be rejected; leave out what must not pass")
     with screen.watch("check") as progress:
         checkup = doctor.check(dataset, progress=progress)
     if checkup.errors:
@@ -124,7 +129,9 @@ def _prepare(
     splitting.write_csv(split, run.split)
     width, height = checkup.size_px[:, 0], checkup.size_px[:, 1]
     seen_width, seen_height = (int(width.min()), int(width.max())), (int(height.min()), int(height.max()))
-    recipe, why = plan.decide(recipe, split, dataset.classes, (seen_width, seen_height), max_latency_ms, run, screen)
+    recipe, why = plan.decide(
+        recipe, split, dataset.classes, (seen_width, seen_height), max_latency_ms, run, screen, device
+    )
     for sentence in why:
         screen.say(sentence)
     run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))

@@ -77,7 +77,7 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
     unseen = (
         f"{s.n:,} pictures were tested, none of them seen in training or calibration "
         f"(left out: {e.unseen.trained_on:,} that trained the bundle, {e.unseen.calibrated_on:,} that calibrated it, "
-        f"{len(e.unseen.nearly_seen):,} nearly the same as those)."
+        f"{len(e.unseen.nearly_seen):,} nearly the same as those or of their lots)."
     )
     looked = f"Test pictures have been looked at {e.looks} time{'s' if e.looks > 1 else ''}, this one included."
     if e.bundle.signature() is not None:
@@ -96,7 +96,9 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
             f"Overkill ≤ {100 * point.max_overkill:g} % could not be shown: {point.more_good_needed} more good parts "
             "in calibrate, none of them rejected, would show it.",
         )
-    if s.escape.value is not None and s.escape.low > point.max_escape:
+    if e.point_is_new:
+        sentences.append(_new_point(e))
+    if e.contradicted:
         kept = "shown on calibrate" if point.shown else "not shown on calibrate"
         headline = (
             f"Escape ≤ {100 * point.max_escape:g} %: {kept}, and contradicted by test: "
@@ -105,6 +107,22 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
         )
         return CONTRADICTED, headline, tuple(sentences)
     return (SHOWN if point.shown else NOT_SHOWN), point.sentence() + ".", tuple(sentences)
+
+
+def _new_point(e: Evaluation) -> str:
+    if e.not_stored is not None:
+        return f"This operating point is not stored: {e.not_stored}."
+    said = "This operating point replaces the bundle's."
+    if gone := e.withdrawn:
+        names = ", ".join(f"{one.engine} {one.precision}" for one in gone)
+        again = " and ".join(
+            f"lineside export {e.bundle.path} --engine {one.engine} --precision {one.precision}" for one in gone
+        )
+        said += (
+            f" Parity of {names} was shown for the earlier one only, so it leaves the bundle and the line runs "
+            f"onnxruntime float32, as measured here. Prove it again with: {again}"
+        )
+    return said
 
 
 def _of(value: float | None, n: int) -> str:

@@ -5,6 +5,7 @@ answers on calibrate are not shown to be worse than the best one's. How good a n
 on its fixed features, which costs one pass over some pictures; how fast it is, by the exported graph itself.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -56,8 +57,9 @@ def decide(
     max_latency_ms: float | None,
     run: RunFolder,
     screen: Screen,
+    device: torch.device,
 ) -> tuple[Recipe, list[str]]:
-    """The recipe with nothing left open, and a sentence for each decision.
+    """The recipe with nothing left open, and a sentence for each decision; device is what will train.
 
     seen_px: ((smallest, largest) width, (smallest, largest) height). TrainError: no net within max_latency_ms.
     """
@@ -87,13 +89,15 @@ def decide(
     if not recipe.pool_power:
         recipe = replace(recipe, pool_power=POOL_POWER if pretrained else 1.0)
     if recipe.precision == "auto":
-        name, sentence = _precision(recipe, row, len(classes))
+        name, sentence = _precision(recipe, row, len(classes), device)
         recipe = replace(recipe, precision=name)
         why.append(f"training in {sentence}")
     return recipe, why
 
 
-def _precision(recipe: Recipe, row: Net, classes: int) -> tuple[Literal["float32", "bfloat16"], str]:
+def _precision(
+    recipe: Recipe, row: Net, classes: int, device: torch.device
+) -> tuple[Literal["float32", "bfloat16"], str]:
     """The number format by a few steps of an untrained twin of the net, and why."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -104,7 +108,7 @@ def _precision(recipe: Recipe, row: Net, classes: int) -> tuple[Literal["float32
     below, above = split_at(net, recipe.freeze_below) if recipe.freeze_below else (nn.Sequential(), net)
     with torch.no_grad():
         x = below.eval()(x)
-    return precision.fastest(above, x)
+    return precision.fastest(above.to(device), x.to(device))
 
 
 def _side(recipe: Recipe, row: Net) -> int:
@@ -181,6 +185,13 @@ def pick(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     raise AssertionError("the best is among the candidates")
 
 
+def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Rows of at most about `most` pictures of labels (N,): the same number of every class, or all that it has."""
+    order = torch.randperm(len(labels), generator=generator(seed, "order")).numpy()
+    each = math.ceil(most / (labels.max() + 1))
+    return np.concatenate([order[labels[order] == k][:each] for k in range(labels.max() + 1)])
+
+
 def _probe(
     name: str,
     recipe: Recipe,
@@ -198,7 +209,7 @@ def _probe(
     found: dict[str, Examples] = {}
     for part, most in SAMPLE.items():
         paths, labels, names = examples_of(split, part, classes)
-        rows = torch.randperm(len(paths), generator=generator(recipe.seed, "order"))[:most].numpy()
+        rows = sample(labels, most, recipe.seed)
         cache = features.open_cache(
             net_input,
             below,

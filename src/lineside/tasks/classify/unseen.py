@@ -1,9 +1,10 @@
 """Which pictures of a data set a bundle may be tested on: those that nothing in it was decided by.
 
 Content decides, by the sha256 of the file's bytes that split.csv lists, not names or folders. What training saw is left
-out and counted, what calibrate saw too; everything else is test. A near duplicate of a left-out picture is left out
-with it, unless split.csv itself says that it is test (the split looked at near duplicates then). Not caught: a picture
-of the training data that was saved again in another format, where the data set at hand does not hold the original.
+out and counted, what calibrate saw too; everything else is test. A near duplicate of a left-out picture, and a picture
+of its lot, is left out with it, unless split.csv itself says that it is test (the split looked at both then). Not
+caught: a picture of the training data that was saved again in another format, where the data set at hand does not hold
+the original.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class Unseen:
     groups: np.ndarray | None  # (N,) same number = tied (lot, or nearly the same picture); None where nothing is tied
     trained_on: int
     calibrated_on: int
-    nearly_seen: tuple[str, ...]  # names left out as near duplicates of those
+    nearly_seen: tuple[str, ...]  # names left out as near duplicates of those, or as parts of their lots
     new: int  # test pictures that the bundle's split does not list
 
 
@@ -48,8 +49,9 @@ def unseen(checkup: Checkup, split: Split, classes: Sequence[str]) -> Unseen:
     seen = dict(zip(split.sha256, split.part, strict=True))
     part = [seen.get(sha) for sha in checkup.sha256]
     trained_on, calibrated_on = part.count("train"), part.count("calibrate")
-    touched = {int(c) for c, own in zip(checkup.cluster, part, strict=True) if own in ("train", "calibrate")}
-    near = [own is None and int(c) in touched for c, own in zip(checkup.cluster, part, strict=True)]
+    unit = unite(checkup.cluster, [p.group for p in checkup.pictures])
+    touched = {int(u) for u, own in zip(unit, part, strict=True) if own in ("train", "calibrate")}
+    near = [own is None and int(u) in touched for u, own in zip(unit, part, strict=True)]
     rows = np.array([i for i, own in enumerate(part) if own in (None, "test") and not near[i]], np.int64)
     nearly_seen = tuple(p.name for p, is_near in zip(checkup.pictures, near, strict=True) if is_near)
     if not len(rows):
