@@ -17,6 +17,20 @@ def good(pristine) -> Manifest:
     return folder.open_bundle(pristine).manifest
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accept_at": -1e9}, r"m: operating_point: accept_at: must be finite and at least 0"),
+        ({"accept_at": 1e999}, "m: not a manifest"),
+        ({"accept_at": 1.0, "reject_below": 1.5}, r"m: operating_point: reject_below: must be .* at most accept_at"),
+    ],
+)
+def test_thresholds_that_no_promise_gives_are_refused(good, changes, message):
+    point = json.loads(manifest.write(good))["operating_point"] | changes
+    with pytest.raises(BundleError, match=message):
+        manifest.read(text(good, operating_point=point), "m")
+
+
 def text(good: Manifest, **changes) -> bytes:
     return json.dumps(json.loads(manifest.write(good)) | changes).encode()
 

@@ -1,6 +1,7 @@
 """The promise: thresholds from calibrate keep it as often as they say, on data that they have not seen."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,23 @@ def test_the_threshold_lets_at_most_k_minus_one_bad_parts_through(rows, max_esca
     assert point.escapes <= max(rank(point.n_bad, max_escape, 0.95) - 1, 0)
     assert point.escape_bound >= upper_bound(point.escapes, point.n_bad) - 1e-12
     assert point.shown == (point.more_bad_needed == 0) == (point.escape_bound <= max_escape)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ({"accept_at": -1e-9, "reject_below": -1.0}, "accept_at: must be finite and at least 0"),
+        ({"accept_at": np.inf}, "accept_at: must be finite"),
+        ({"accept_at": np.nan}, "accept_at: must be finite"),
+        ({"accept_at": 1.0, "reject_below": 1.1}, "reject_below: must be finite and at most accept_at"),
+        ({"reject_below": -np.inf}, "reject_below: must be finite"),
+        ({"reject_below": np.nan}, "reject_below: must be finite"),
+    ],
+)
+def test_thresholds_that_choose_never_gives_are_refused(thresholds, message):
+    point = choose(np.array([-1.0, 3.0]), np.array([False, True]), max_escape=0.5)
+    with pytest.raises(ValueError, match=message):
+        replace(point, **thresholds)
 
 
 @given(parts)

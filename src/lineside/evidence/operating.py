@@ -16,6 +16,7 @@ rounding of 1e-6 between engines then flips no decision. docs/operating-point.md
 assumes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,14 @@ class OperatingPoint:
     overkill: Estimate  # of the good parts of calibrate
     n_bad_effective: float  # n_bad, or what it is worth where bad parts come in lots (groups)
     n_good_effective: float
+
+    def __post_init__(self):
+        if not LEAST_ACCEPT_AT <= self.accept_at < math.inf:
+            raise ValueError(
+                f"accept_at: must be finite and at least {LEAST_ACCEPT_AT:g} (even odds), got {self.accept_at}"
+            )
+        if not -math.inf < self.reject_below <= self.accept_at:
+            raise ValueError(f"reject_below: must be finite and at most accept_at, got {self.reject_below}")
 
     def sentence(self) -> str:
         """The promise and whether it was shown, for a person."""
