@@ -105,6 +105,7 @@ def test_sentences_name_the_numbers():
     assert said.startswith("not shown to be as good: 3 of 200 pictures lost, 1 won; loss at most ")
     assert "no number of pictures would show it at these rates" in said
     assert "loss at most 2.04 % at 95 % confidence, the margin is 2 %" in noninferior(1, 0, 231, 0.02).sentence()
+    assert "about 236 pictures would show it" in noninferior(1, 0, 231, 0.02).sentence()
     assert "about 299 pictures would show it" in noninferior(0, 0, 50, 0.01).sentence()
     assert noninferior(0, 0, 500, 0.01).sentence().startswith("not inferior: 0 of 500 pictures lost, 0 won")
 
@@ -125,6 +126,20 @@ def test_where_the_score_has_no_spread_it_is_its_limit(b, c, loss, limit):
     at, near = (float(score(np.array(b), np.array(c), 9, one)) for one in (loss, abs(loss - 1e-9)))
     assert at == limit
     assert abs(near) < 1e-3 if limit == 0 else near < -1e3
+
+
+@pytest.mark.parametrize(("b", "c", "n", "margin"), [(1, 0, 231, 0.02), (0, 0, 100, 0.02), (2, 1, 150, 0.03)])
+def test_the_number_of_pictures_that_would_show_it_does(b, c, n, margin):
+    needed = noninferior(b, c, n, margin).pictures_needed
+    assert needed is not None
+    assert noninferior(round(b / n * needed), round(c / n * needed), needed, margin).shown
+
+
+@pytest.mark.parametrize(("b", "n", "first"), [(1, 231, 236), (0, 100, 149)])
+def test_few_more_pictures_are_counted_exactly(b, n, first):
+    assert noninferior(b, 0, n, 0.02).pictures_needed == first
+    assert not noninferior(b, 0, first - 1, 0.02).shown
+    assert noninferior(b, 0, first, 0.02).shown
 
 
 def test_no_pictures_show_nothing():

@@ -170,13 +170,18 @@ def _bound(chance: Callable[[float], float], loss: float, margin: float, shown: 
 
 
 def _needed(b_rate: float, c_rate: float, n: int, margin: float, confidence: float) -> int | None:
+    """So many pictures would show it: near by the normal distribution, then upwards by the test itself."""
     from scipy.special import ndtri
 
     if b_rate - c_rate > margin - 1 / MOST_PICTURES:
         return None
-    wanted, size = -float(ndtri(confidence)), max(n + 1, parts_to_show(margin, confidence))
+    wanted, least = -float(ndtri(confidence)), max(n + 1, parts_to_show(margin, confidence))
+    size = least
     while float(score(np.array(b_rate * size), np.array(c_rate * size), size, margin)) > wanted:
         size = math.ceil(size * 1.02)
         if size > MOST_PICTURES:
             return None
+    size = max(least, math.floor(size / 1.02))
+    while p_value(round(b_rate * size), round(c_rate * size), size, margin) > 1 - confidence:
+        size += max(1, size // 200)
     return size
