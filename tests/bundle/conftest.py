@@ -1,6 +1,7 @@
 """A small data set, a small net with an operating point, and the bundle made of them: once for the whole folder."""
 
 import hashlib
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from lineside.bundle import export, parity
+from lineside.bundle.engine import ENGINES
 from lineside.bundle.export import Trained
 from lineside.data.read import Picture
 from lineside.data.split import Split
@@ -21,6 +23,11 @@ from lineside.tasks.classify.decode import margin
 
 NET, CLASSES, ACCEPT, TEMPERATURE = "lenet5", ("bad part", "good"), ("good",), 1.25
 N_CALIBRATE = 160
+
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+every_engine = pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=needs_openvino if name == "openvino" else ()) for name in ENGINES]
+)
 
 
 def decider(point: OperatingPoint):

@@ -11,8 +11,7 @@ import pytest
 from lineside.bundle import folder
 from lineside.bundle.engine import ENGINES, open_model
 from lineside.errors import BundleError
-
-pytest.importorskip("openvino")
+from tests.bundle.conftest import every_engine, needs_openvino
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def graph(pristine) -> bytes:
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@every_engine
 def test_every_engine_gives_the_same_float32_answers(engine, graph, trained):
     from lineside.bundle.export import reference
 
@@ -33,7 +32,7 @@ def test_every_engine_gives_the_same_float32_answers(engine, graph, trained):
     np.testing.assert_allclose(found, truth, atol=2e-5)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@every_engine
 def test_an_answer_is_not_overwritten_by_the_next(engine, graph):
     infer = open_model(engine, graph, "float32", 1)
     first = infer(PICTURES[:1])
@@ -42,7 +41,7 @@ def test_an_answer_is_not_overwritten_by_the_next(engine, graph):
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@every_engine
 def test_several_threads_may_share_an_engine(engine, graph):
     infer, found = open_model(engine, graph, "float32", 1), {}
     alone = [infer(one[None]) for one in PICTURES]
@@ -59,7 +58,7 @@ def test_several_threads_may_share_an_engine(engine, graph):
         np.testing.assert_allclose(found[number], alone[number], atol=1e-6)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@every_engine
 def test_an_engine_that_waits_leaves_the_processor_to_others(engine, graph):
     infer, burnt = open_model(engine, graph, "float32", 3), []
     for _ in range(5):
@@ -70,6 +69,7 @@ def test_an_engine_that_waits_leaves_the_processor_to_others(engine, graph):
     assert np.median(burnt) < 0.01
 
 
+@needs_openvino
 def test_openvino_computes_in_the_precision_that_is_asked_for(graph):
     """OpenVINO takes bfloat16 by itself where the CPU has it: float32 must be float32 all the same."""
     exact = open_model("onnxruntime", graph, "float32", 1)(PICTURES)
@@ -81,11 +81,62 @@ def test_openvino_computes_in_the_precision_that_is_asked_for(graph):
     assert 2e-5 < np.abs(rounded - exact).max() < 0.2
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@every_engine
 @pytest.mark.parametrize("model", [b"", b"no model", b"\x08\x07"])
 def test_what_is_no_model_is_refused(engine, model):
     with pytest.raises(BundleError, match=f"{engine} can not open the model"):
         open_model(engine, model, "float32", 1)
+
+
+def made_by_hand(inputs: list[tuple[str, list]], output: str) -> bytes:
+    """A graph that sums the pixels of its first input."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Cast", [inputs[0][0]], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["x"], [output], keepdims=0),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "sum",
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name, shape in inputs],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [])],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+
+
+ANY = ["n", "height", "width", 3]
+
+
+@every_engine
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ([("pictures", ANY)], "answers"),
+        ([("pictures", [1, 8, 8, 3])], "logits"),
+    ],
+)
+def test_another_graph_than_ours_is_refused_by_a_sentence(engine, inputs, output):
+    """When it is opened or when it is asked: never by an engine's own exception."""
+    with pytest.raises(BundleError, match=f"{engine} (can not open the model|float32 gave no answer): .+"):
+        open_model(engine, made_by_hand(inputs, output), "float32", 1)(PICTURES)
+
+
+def test_onnxruntime_takes_one_input(graph):
+    with pytest.raises(BundleError, match="onnxruntime can not open the model: too many values"):
+        open_model("onnxruntime", made_by_hand([("pictures", ANY), ("more", ANY)], "logits"), "float32", 1)
+
+
+def test_an_engine_that_fails_in_the_middle(graph, monkeypatch):
+    def opened(model, precision, threads):
+        def infer(pictures):
+            raise RuntimeError("out of\nmemory")
+
+        return infer
+
+    monkeypatch.setitem(ENGINES, "onnxruntime", opened)
+    with pytest.raises(BundleError, match=r"onnxruntime int8 gave no answer: out of memory; .* export it again"):
+        open_model("onnxruntime", graph, "int8", 1)(PICTURES)
 
 
 def test_onnxruntime_has_no_bfloat16(graph):
@@ -140,10 +191,12 @@ def silent(pristine, tmp_path, what: str, pictures: str = "") -> None:
     assert not [p for p in home.rglob("*") if "telemetry" in str(p) or p.name in ("intel", ".intel")]
 
 
+@needs_openvino
 def test_running_speaks_to_nobody_and_leaves_nothing_at_home(pristine, tmp_path):
     silent(pristine, tmp_path, "run")
 
 
 @pytest.mark.slow
+@needs_openvino
 def test_quantising_speaks_to_nobody_either(pristine, tmp_path, trained):
     silent(pristine, tmp_path, "quantise", trained.source)

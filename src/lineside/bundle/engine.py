@@ -23,10 +23,24 @@ Open = Callable[[bytes, Precision, int], Infer]
 
 
 def open_model(engine: EngineName, model: bytes, precision: Precision, threads: int | None = None) -> Infer:
-    """infer for a graph of export.py; threads: None = every core this process may use."""
+    """infer for a graph of export.py; threads: None = every core this process may use.
+
+    BundleError, also from infer: the engine can not open the model, or fails in it.
+    """
     if engine not in ENGINES:
         raise BundleError(f"engine {engine!r} is not known; this program has: {', '.join(ENGINES)}")
-    return ENGINES[engine](model, precision, threads or cores())
+    run = ENGINES[engine](model, precision, threads or cores())
+
+    def infer(pictures: np.ndarray) -> np.ndarray:
+        try:
+            return run(pictures)
+        except Exception as error:  # the engines' exceptions share no base class
+            raise BundleError(
+                f"{engine} {precision} gave no answer: {_first_line(error)}; "
+                "the model does not fit this engine, or memory is short: export it again on this machine"
+            ) from None
+
+    return infer
 
 
 def cores() -> int:
@@ -46,13 +60,13 @@ def onnxruntime(model: bytes, precision: Precision, threads: int) -> Infer:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Threads that spin take a core each for 35 ms after an answer: from the camera's thread on the line, and from the
     # engine that parity times next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors
     try:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        (picture,) = session.get_inputs()
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise BundleError(f"onnxruntime can not open the model: {_first_line(error)}") from None
-    (picture,) = session.get_inputs()
 
     def infer(pictures: np.ndarray) -> np.ndarray:
         return np.asarray(session.run(["logits"], {picture.name: pictures})[0])
@@ -76,13 +90,13 @@ def openvino(model: bytes, precision: Precision, threads: int) -> Infer:
             },
         )
         really = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        output, request, one_at_a_time = compiled.output("logits"), compiled.create_infer_request(), threading.Lock()
     except RuntimeError as error:
         raise BundleError(f"openvino can not open the model: {_first_line(error)}") from None
     if really != computes:
         raise BundleError(
             f"openvino computes in {really} on this CPU where {computes} was asked for; use another precision"
         )
-    output, request, one_at_a_time = compiled.output("logits"), compiled.create_infer_request(), threading.Lock()
 
     def infer(pictures: np.ndarray) -> np.ndarray:
         with one_at_a_time:  # a request holds its answer until the next
