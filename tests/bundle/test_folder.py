@@ -339,6 +339,30 @@ def test_nothing_there(tmp_path):
         open_bundle(tmp_path / "empty")
 
 
+def test_a_name_that_is_too_long(bundle, tmp_path):
+    for name in ("x" * 254, "x" * 300):
+        with pytest.raises(BundleError, match=r"can not be read \(File name too long\)"):
+            open_bundle(tmp_path / name)
+        with pytest.raises(BundleError, match=r"could not be written \(File name too long\)"):
+            pack(bundle, tmp_path / name)
+
+
+def test_a_folder_that_one_may_not_enter(bundle):
+    """Neither the one that the bundle is in, nor the bundle itself."""
+    for closed in (bundle.parent, bundle):
+        mode = closed.stat().st_mode
+        closed.chmod(0)
+        try:
+            if not os.geteuid():
+                os.seteuid(65534)  # nobody: root may enter everything
+            with pytest.raises(BundleError, match=r"can not be read \(Permission denied\)"):
+                folder.steady(bundle, lambda b: b)
+        finally:
+            if not os.getuid():
+                os.seteuid(0)
+            closed.chmod(mode)
+
+
 # ------------------------------------------------------------------------------------------------------------ archives
 
 
@@ -396,6 +420,27 @@ def compressed(archive, files):
 def test_archive_tricks_are_refused(bundle, change, message):
     with pytest.raises(BundleError, match=message):
         open_bundle(rezip(bundle, change))
+
+
+def flagged(bundle: Path, flags: int) -> Path:
+    """An archive with these flags on its last member, in the central directory."""
+    path = rezip(bundle, lambda a, f: None)
+    data = bytearray(path.read_bytes())
+    data[(at := data.rindex(b"PK\x01\x02") + 8) : at + 2] = flags.to_bytes(2, "little")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("flags", [0x20, 0x40, 0x2000])
+def test_flags_of_formats_that_are_no_plain_archive_are_refused(bundle, flags):
+    """Patched data, strong encryption, a hidden directory."""
+    with pytest.raises(BundleError, match=rf"has flags \({flags:#x}\).* the archive is refused"):
+        everything(flagged(bundle, flags))
+
+
+@pytest.mark.parametrize("flags", [0x2, 0x4, 0x8, 0x800])
+def test_flags_that_say_nothing_of_a_stored_file_are_let_be(bundle, flags):
+    assert everything(flagged(bundle, flags)) == everything(bundle)
 
 
 def test_an_archive_that_claims_more_than_it_has_is_a_bomb(bundle):

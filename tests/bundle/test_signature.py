@@ -1,5 +1,6 @@
 """Ed25519: the right key and an unchanged manifest, or a refusal that says which of the two it is."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from lineside.bundle import folder, signature
 from lineside.bundle.verify import verify
-from lineside.errors import SettingsError
+from lineside.errors import BundleError, SettingsError
 
 
 def key_pair(folder: Path, name: str = "key") -> tuple[Path, Path]:
@@ -71,6 +72,29 @@ def test_a_changed_manifest(bundle, keys):
         assert "does not fit manifest.json: one of the two was changed after signing" in checked(bundle, public).found
 
 
+def test_a_manifest_changed_after_signing_is_neither_run_nor_signed_nor_packed(bundle, keys, tmp_path):
+    from lineside.bundle import model
+    from lineside.bundle.export import rebuild
+
+    sign(bundle, keys[0])
+    model.load(bundle)
+    file = bundle / "manifest.json"
+    text = json.loads(file.read_text())
+    text["operating_point"]["accept_at"] += 1
+    file.write_text(json.dumps(text))
+    before = file.read_bytes()
+    for use in (
+        model.load,
+        rebuild,
+        lambda path: sign(path, keys[0]),
+        lambda path: folder.pack(path, tmp_path / "a.zip"),
+    ):
+        with pytest.raises(BundleError, match="one of the two was changed after signing; take the bundle from its"):
+            use(bundle)
+    assert file.read_bytes() == before
+    assert not (tmp_path / "a.zip").exists()
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"algorithm": "none", "key": "", "signature": ""}', "[" * 99_999])
 def test_a_damaged_signature_file(bundle, keys, text):
     sign(bundle, keys[0])
@@ -80,8 +104,6 @@ def test_a_damaged_signature_file(bundle, keys, text):
 
 @pytest.mark.parametrize("field", ["key", "signature"])
 def test_a_damaged_signature(bundle, keys, field):
-    import json
-
     sign(bundle, keys[0])
     text = json.loads((bundle / "signature.json").read_text())
     for broken in ("zz", "00", text[field][:-2] + ("00" if text[field][-2:] != "00" else "01")):

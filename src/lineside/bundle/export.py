@@ -179,6 +179,7 @@ def rebuild(path: str | Path) -> tuple[nn.Sequential, Manifest]:
     """The trained net of a bundle again, in float32 and eval mode, from weights.safetensors and the manifest."""
 
     def read(bundle: folder.Bundle) -> tuple[Manifest, bytes]:
+        bundle.signed_by()
         return bundle.manifest, bundle.read("weights.safetensors")
 
     manifest, data = folder.steady(path, read)

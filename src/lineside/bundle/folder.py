@@ -25,17 +25,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lineside.bundle import manifest as manifests
+from lineside.bundle import signature as signatures
 from lineside.bundle.manifest import MANIFEST, SIGNATURE, Manifest, bad_name
 from lineside.bundle.pickles import refuse_pickle, refuse_pickle_name
 from lineside.errors import BundleError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 T = TypeVar("T")
 AGAIN = "take the bundle from its source again, or make it again"
 MAX_FILES = 10_000
 MAX_ZIP_BYTES = 8 * 2**30
+PLAIN_FLAGS = 0x80E  # of a member: deflate's level (no matter here), sizes after the data, name in UTF-8
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,13 @@ class Bundle:
         """The bytes of signature.json, if there is one."""
         return self._read(SIGNATURE) if SIGNATURE in self.names else None
 
+    def signed_by(self, key: "Ed25519PublicKey | None" = None) -> str | None:
+        """The hex of the key that signed it, None: not signed. BundleError where the signature does not fit.
+
+        With a key, only its signature will do.
+        """
+        return signatures.check(self.manifest_bytes, self.signature(), key, str(self.path))
+
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -81,14 +93,10 @@ def open_bundle(path: str | Path) -> Bundle:
     """The bundle at path, a folder or a .zip. BundleError names the file, the reason and the remedy."""
     path = Path(path)
     place = locate(path)
-    if place.is_dir():
-        if not (place / MANIFEST).exists():  # before any link in a foreign folder is complained about
-            raise _no_bundle(path)
-        names, read = _folder(path, place)
-    elif place.is_file():
-        names, read = _zip(path)
-    else:
-        raise BundleError(f"{path}: there is no bundle here; make one with: lineside train DATA -o {path}")
+    try:
+        names, read = _look(path, place)
+    except OSError as error:
+        raise _cannot_read(path, error) from None
     if MANIFEST not in names:
         raise _no_bundle(path)
     text = read(MANIFEST)
@@ -105,12 +113,17 @@ def open_bundle(path: str | Path) -> Bundle:
     return Bundle(path, manifest, text, frozenset(names), read)
 
 
-def steady(path: str | Path, job: Callable[[Bundle], T]) -> T:
-    """job(the bundle at path), again if another process replaced the bundle while the job was reading it."""
+def steady(path: str | Path, job: Callable[[Bundle], T], whole: Callable[[T], bool] = lambda _: True) -> T:
+    """job(the bundle at path), again if another process replaced the bundle while the job was reading it.
+
+    That shows in a BundleError, or in an answer that is not whole.
+    """
     for _ in range(20):
         before = _identity(path)
         try:
-            return job(open_bundle(path))
+            answer = job(open_bundle(path))
+            if whole(answer) or _identity(path) == before:
+                return answer
         except BundleError:
             if _identity(path) == before:
                 raise
@@ -119,14 +132,28 @@ def steady(path: str | Path, job: Callable[[Bundle], T]) -> T:
 
 def locate(path: Path) -> Path:
     """Where the bundle of this path really is: there, or moved aside by a writer that died in the middle of a swap."""
-    path = Path(os.path.realpath(path))
-    return aside if not path.exists() and (aside := _aside(path)).is_dir() else path
+    real = Path(os.path.realpath(path))
+    try:
+        return aside if not real.exists() and (aside := _aside(real)).is_dir() else real
+    except OSError as error:  # a name that is too long, a folder that one may not enter
+        raise _cannot_read(path, error) from None
 
 
 def beside(bundle: Path, ending: str) -> Path:
     """Where a file goes that belongs to a bundle but is none of its own: nuts.bundle, ".db" → nuts.bundle.db"""
     bundle = bundle.resolve() if bundle.name in ("", "..") else bundle
     return bundle.parent / f"{bundle.name}{ending}"
+
+
+def _look(path: Path, place: Path) -> tuple[set[str], Callable[[str], bytes]]:
+    """The names of the files at place, and what reads one. OSError where one may not look."""
+    if place.is_dir():
+        if not (place / MANIFEST).exists():  # before any link in a foreign folder is complained about
+            raise _no_bundle(path)
+        return _folder(path, place)
+    if place.is_file():
+        return _zip(path)
+    raise BundleError(f"{path}: there is no bundle here; make one with: lineside train DATA -o {path}")
 
 
 def _no_bundle(path: Path) -> BundleError:
@@ -143,7 +170,7 @@ def _identity(path: str | Path) -> tuple[Path, int, int, int] | None:
         place = locate(Path(path))
         found = place.stat()
         return place, found.st_dev, found.st_ino, found.st_mtime_ns
-    except OSError:
+    except (OSError, BundleError):
         return None
 
 
@@ -222,6 +249,10 @@ def _refuse_member(path: Path, one: zipfile.ZipInfo) -> None:
         raise BundleError(f"{path}: {name}: is a link or a device, not a file; the archive is refused")
     if one.flag_bits & 1:
         raise BundleError(f"{path}: {name}: is encrypted; unpack it with its password and use the folder")
+    if one.flag_bits & ~PLAIN_FLAGS:
+        raise BundleError(
+            f"{path}: {name}: has flags ({one.flag_bits:#x}) that a stored file does not need; the archive is refused"
+        )
     if one.compress_type != zipfile.ZIP_STORED or one.compress_size != one.file_size:
         raise BundleError(
             f"{path}: {name}: is compressed; a bundle's files are stored as they are (zip -0), so that an archive "
@@ -254,12 +285,14 @@ def replace(
 
     change gets the manifest as it is now, not as it was when the caller began, its files with the new ones already
     among them; what it makes of files is not looked at. It may raise to give up. A signature
-    does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on.
+    does not survive a change: sign(manifest bytes) makes a new one, else the bundle is unsigned from here on. A bundle
+    whose signature does not fit is refused.
     target: where the changed bundle goes, if not to path; path is then left as it is.
     """
     target = outside(path, target or path)
     with _locked(target):
         old = open_bundle(path)
+        old.signed_by()
         merged = {name: old.read(name) for name in old.manifest.files if name not in files}
         merged |= {name: data for name, data in files.items() if data is not None}
         offered = {name: sha256(data) for name, data in merged.items()}
@@ -269,9 +302,13 @@ def replace(
 
 
 def pack(source: str | Path, target: str | Path) -> Path:
-    """The bundle at source again at target: an archive if target ends in .zip, else a folder. Checks every hash."""
+    """The bundle at source again at target: an archive if target ends in .zip, else a folder.
+
+    Checks every hash and the signature, if there is one.
+    """
     target = outside(source, target)
     bundle = open_bundle(source)
+    bundle.signed_by()
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     with _locked(target):
         return _write(target, files, bundle.manifest, bundle.signature())
@@ -294,9 +331,9 @@ def _write(path: Path, files: Mapping[str, bytes], manifest: Manifest, signature
     everything = {MANIFEST: manifests.write(_with_hashes(manifest, files)), **files}
     if signature is not None:
         everything[SIGNATURE] = signature
-    recover(path)
-    refuse_what_is_no_bundle(path)
     try:
+        recover(path)
+        refuse_what_is_no_bundle(path)
         _write_zip(path, everything) if path.suffix == ".zip" else _write_folder(path, everything)
     except OSError as error:
         if _holds(path, everything[MANIFEST]):

@@ -37,13 +37,17 @@ def load(
     precision: Precision | None = None,
     threads: int | None = None,
 ) -> Model:
-    """The model of a bundle (folder or .zip), its bytes checked against the manifest.
+    """The model of a bundle (folder or .zip), its bytes checked against the manifest, and that against its signature.
 
     engine, precision: another than the bundle's first, of those that parity has accepted. threads: None = all cores.
     BundleError says what is wrong with the bundle; MissingExtra that this machine lacks the engine.
     """
 
-    return steady(path, lambda bundle: opened(bundle, choose(bundle, engine, precision), threads))
+    def read(bundle: Bundle) -> Model:
+        bundle.signed_by()
+        return opened(bundle, choose(bundle, engine, precision), threads)
+
+    return steady(path, read)
 
 
 def opened(bundle: Bundle, served: Served, threads: int | None = None) -> Model:

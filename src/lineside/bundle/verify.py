@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lineside.bundle import samples, signature
+from lineside.bundle import samples
 from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.manifest import Served
 from lineside.bundle.model import Model, opened
@@ -41,7 +41,7 @@ def verify(path: str | Path, key: "Ed25519PublicKey | None" = None) -> list[Chec
 
     BundleError only where there is nothing to check: no bundle at path, or one that can't be opened at all.
     """
-    return steady(path, lambda bundle: _every(bundle, key))
+    return steady(path, lambda bundle: _every(bundle, key), whole=lambda checks: all(check.ok for check in checks))
 
 
 def _every(bundle: Bundle, key: "Ed25519PublicKey | None") -> list[Check]:
@@ -67,7 +67,7 @@ def _hashes(bundle: Bundle) -> str:
 
 
 def _signature(bundle: Bundle, key: "Ed25519PublicKey | None") -> str:
-    by = signature.check(bundle.manifest_bytes, bundle.signature(), key, str(bundle.path))
+    by = bundle.signed_by(key)
     if by is None:
         return "not signed"
     return f"signed by {by[:16]}…" + ("" if key else ", not compared with a key (use --key)")
