@@ -15,6 +15,11 @@ def rate(estimate: dict | None) -> str:
     return f"{100 * estimate['value']:.1f} % ({100 * estimate['low']:.1f}–{100 * estimate['high']:.1f})"
 
 
+def p_value(p: float) -> str:
+    """0.12, or < 0.001."""
+    return f"{p:.2f}" if p >= 0.01 else "< 0.01" if p >= 0.001 else "< 0.001"
+
+
 def table(head: str, lines: list[str]) -> list[str]:
     """A Markdown table; nothing where nothing was measured."""
     return [head, "|" + "---|" * (head.count("|") - 1), *lines, ""] if lines else []
@@ -35,7 +40,7 @@ def training() -> list[str]:
     lines = [
         f"| {row['data']} | {100 * row['target_calibrate_top1']:.1f} % | {row['seconds_ours']:.0f} s "
         f"| {row['seconds_plain']:.0f} s | **{row['times_faster']:.1f} ×** | {rate(row['test_top1_ours'])} "
-        f"| {rate(row['test_top1_plain'])} | {row['mcnemar_p']:.2f} |"
+        f"| {rate(row['test_top1_plain'])} | {p_value(row['mcnemar_p'])} |"
         for row in rows("training")
     ]
     head = (
