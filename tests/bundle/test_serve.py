@@ -9,13 +9,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lineside.bundle import engine, folder, model, parity, samples, serve
+from lineside.bundle import folder, model, parity, samples, serve
+from lineside.bundle.engine import ENGINES
 from lineside.bundle.verify import verify
 from lineside.cli.main import main
 from lineside.data import picture
 from lineside.errors import BundleError, MissingExtra, ParityError
+from tests.bundle.conftest import every_engine, needs_openvino
 
-pytest.importorskip("openvino")
 QUICK, SLOW = 1.0, 9.0  # ms, as answered by the patched clock
 
 
@@ -40,6 +41,7 @@ def takes(monkeypatch):
     return set_times
 
 
+@needs_openvino
 def test_a_faster_engine_comes_first_and_says_so(bundle, judge, takes):
     takes(QUICK, SLOW)
     outcome = serve.serve(bundle, "openvino", "float32", judge, threads=1)
@@ -55,6 +57,7 @@ def test_a_faster_engine_comes_first_and_says_so(bundle, judge, takes):
     assert len([c for c in verify(bundle) if "openvino float32: 12 pictures" in c.found]) == 1
 
 
+@needs_openvino
 def test_a_slower_engine_is_kept_behind(bundle, judge, takes):
     takes(SLOW, QUICK)
     outcome = serve.serve(bundle, "openvino", "float32", judge, threads=1)
@@ -64,6 +67,7 @@ def test_a_slower_engine_is_kept_behind(bundle, judge, takes):
     assert model.load(bundle, engine="openvino").served.latency.median_ms == SLOW
 
 
+@needs_openvino
 def test_twice_is_once(bundle, judge, takes):
     takes(QUICK, SLOW)
     serve.serve(bundle, "openvino", "float32", judge, threads=1)
@@ -73,15 +77,15 @@ def test_twice_is_once(bundle, judge, takes):
     assert len(parity.read_rows((bundle / "parity.json").read_bytes(), "p")) == 2
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
-def test_int8_is_another_model_in_the_bundle(bundle, judge, takes, name):
+@every_engine
+def test_int8_is_another_model_in_the_bundle(bundle, judge, takes, engine):
     takes(QUICK, SLOW)
-    outcome = serve.serve(bundle, name, "int8", judge, threads=1)
+    outcome = serve.serve(bundle, engine, "int8", judge, threads=1)
     assert outcome.row.paired is not None
     assert outcome.row.paired.shown
     assert "not inferior" in outcome.sentence
     served = model.load(bundle, threads=1).served
-    assert (served.engine, served.precision, served.file) == (name, "int8", f"model-{name}-int8.onnx")
+    assert (served.engine, served.precision, served.file) == (engine, "int8", f"model-{engine}-int8.onnx")
     assert 0 < outcome.row.score_max < 0.2
     assert all(check.ok for check in verify(bundle)), verify(bundle)
 
@@ -142,15 +146,16 @@ def test_int8_for_an_engine_that_is_not_installed_is_refused_before_the_work(bun
 
 def perturbed(monkeypatch, change) -> None:
     """An openvino whose answers are changed."""
-    real = engine.ENGINES["openvino"]
+    real = ENGINES["openvino"]
 
     def bad(*args):
         infer = real(*args)
         return lambda pictures: change(infer(pictures))
 
-    monkeypatch.setitem(engine.ENGINES, "openvino", bad)
+    monkeypatch.setitem(ENGINES, "openvino", bad)
 
 
+@needs_openvino
 @pytest.mark.parametrize(
     ("precision", "change", "message"),
     [
@@ -178,14 +183,14 @@ def test_pictures_that_were_moved_are_found_with_data(bundle, judge, trained, tm
     moved = Path(shutil.copytree(trained.source, tmp_path / "moved"))
     folder.replace(bundle, {}, lambda m: replace(m, data=replace(m.data, source="gone", root=str(tmp_path / "gone"))))
     with pytest.raises(BundleError, match=r"is not there \(160 missing and 0 changed of 160 calibrate.*--data DATA"):
-        serve.serve(bundle, "openvino", "float32", judge, threads=1)
-    serve.serve(bundle, "openvino", "float32", judge, data=str(moved), threads=1)
+        serve.serve(bundle, "onnxruntime", "float32", judge, threads=1)
+    serve.serve(bundle, "onnxruntime", "float32", judge, data=str(moved), threads=1)
     first = trained.split.of("calibrate")[0]
     (moved / first.name).write_bytes((moved / trained.split.of("calibrate")[1].name).read_bytes())
     with pytest.raises(
         BundleError, match=r"is another picture than the bundle was made with \(0 missing and 1 changed"
     ):
-        serve.serve(bundle, "openvino", "float32", judge, data=str(moved), threads=1)
+        serve.serve(bundle, "onnxruntime", "float32", judge, data=str(moved), threads=1)
 
 
 def test_a_bundle_made_again_meanwhile_is_not_overwritten(bundle, judge, monkeypatch):
@@ -198,9 +203,47 @@ def test_a_bundle_made_again_meanwhile_is_not_overwritten(bundle, judge, monkeyp
         return found
 
     monkeypatch.setattr(parity, "answers", meanwhile)
-    with pytest.raises(BundleError, match="was made again while this export ran"):
-        serve.serve(bundle, "openvino", "float32", judge, threads=1)
+    with pytest.raises(BundleError, match="was changed while this export ran; run the export again"):
+        serve.serve(bundle, "onnxruntime", "float32", judge, threads=1)
     assert len(folder.open_bundle(bundle).manifest.served) == 1
+
+
+def other_point(manifest):
+    return {"operating_point": replace(manifest.operating_point, accept_at=manifest.operating_point.accept_at + 1)}
+
+
+def other_engine(manifest):
+    return {"served": (*manifest.served, replace(manifest.served[0], engine="openvino"))}
+
+
+@pytest.mark.parametrize("change", [other_point, other_engine])
+def test_thresholds_or_engines_that_came_meanwhile_are_not_lost(bundle, judge, monkeypatch, change):
+    """Parity was shown for other thresholds, or the rows of the other engine's proof were read before it came."""
+    real = parity.answers
+
+    def meanwhile(engines, files, progress=parity.silent):
+        folder.replace(bundle, {}, lambda m: replace(m, **change(m)))
+        return real(engines, files, progress)
+
+    monkeypatch.setattr(parity, "answers", meanwhile)
+    with pytest.raises(BundleError, match="was changed while this export ran; run the export again"):
+        serve.serve(bundle, "onnxruntime", "float32", judge, threads=1)
+
+
+def test_another_operating_point_withdraws_what_was_proved_for_the_old_one(bundle, judge, takes):
+    takes(QUICK, SLOW)
+    served, files = serve.withdraw(folder.open_bundle(bundle))
+    assert (served, files) == (folder.open_bundle(bundle).manifest.served, {})
+    serve.serve(bundle, "onnxruntime", "int8", judge, threads=1)
+    served, files = serve.withdraw(folder.open_bundle(bundle))
+    folder.replace(bundle, files, lambda m: replace(m, served=served))
+    manifest = folder.open_bundle(bundle).manifest
+    assert [(s.engine, s.precision, s.file) for s in manifest.served] == [("onnxruntime", "float32", "model.onnx")]
+    assert not [name for name in manifest.files if "int8" in name]
+    assert [row.precision for row in parity.read_rows((bundle / "parity.json").read_bytes(), "p")] == ["float32"]
+    rows = samples.read_expected((bundle / samples.EXPECTED).read_bytes(), "s")
+    assert {key for row in rows for key in row.logits} == {"onnxruntime float32"}
+    assert all(check.ok for check in verify(bundle))
 
 
 def test_samples_that_answer_otherwise_fail_verify(bundle):
@@ -216,6 +259,7 @@ def test_samples_that_answer_otherwise_fail_verify(bundle):
 # -------------------------------------------------------------------------------------------------------- command line
 
 
+@needs_openvino
 def test_the_commands(bundle, trained, capsys, tmp_path):
     from tests.bundle.test_signature import key_pair
 
@@ -236,6 +280,7 @@ def test_the_commands(bundle, trained, capsys, tmp_path):
     assert [one["name"] for one in found["checks"]] == ["format", "hashes", "signature", "samples"]
 
 
+@needs_openvino
 def test_exit_codes(bundle, capsys, tmp_path, monkeypatch):
     assert main(["verify", str(tmp_path / "none")]) == 4
     assert main(["export", str(bundle)]) == 2
@@ -258,12 +303,25 @@ def test_exit_codes(bundle, capsys, tmp_path, monkeypatch):
     assert "is a pickle" in capsys.readouterr().err
 
 
+@needs_openvino
 def test_a_change_of_a_signed_bundle_says_that_the_signature_is_gone(bundle, capsys, tmp_path):
     from tests.bundle.test_signature import key_pair
 
     assert main(["export", str(bundle), "--sign", str(key_pair(tmp_path)[0])]) == 0
     assert main(["export", str(bundle), "--engine", "openvino"]) == 0
-    assert "lost its signature: sign it again with --sign KEY" in capsys.readouterr().err
+    assert "the bundle has changed and lost its signature: sign it with --sign KEY" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_signed_bundle_says_that_the_copy_is_not_signed(bundle, capsys, tmp_path):
+    from tests.bundle.test_signature import key_pair
+
+    assert main(["export", str(bundle), "--sign", str(key_pair(tmp_path)[0])]) == 0
+    out = tmp_path / "other.zip"
+    assert main(["export", str(bundle), "--engine", "onnxruntime", "-o", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert f"{out} is not signed: sign it with --sign KEY" in said
+    assert "lost" not in said
+    assert folder.open_bundle(bundle).signed_by()
 
 
 @pytest.mark.parametrize("expected", [b"[]", b"{}", b"[1]", b"null", b"\xff"])
@@ -287,9 +345,10 @@ def test_a_damaged_file_is_named_before_any_picture_is_looked_at(bundle, judge, 
     folder.replace(bundle, {name: data}, lambda m: m)
     monkeypatch.setattr(parity, "answers", lambda *_: pytest.fail("pictures were looked at"))
     with pytest.raises(BundleError, match=message):
-        serve.serve(bundle, "openvino", "float32", judge, threads=1)
+        serve.serve(bundle, "onnxruntime", "float32", judge, threads=1)
 
 
+@needs_openvino
 def test_out_leaves_the_bundle_as_it_is(bundle, tmp_path):
     before = (bundle / "manifest.json").read_bytes()
     assert main(["export", str(bundle), "--engine", "openvino", "-o", str(tmp_path / "other.zip")]) == 0

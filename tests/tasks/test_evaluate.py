@@ -3,15 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lineside.bundle import folder
+from lineside.bundle import folder, parity, samples
 from lineside.bundle.folder import open_bundle
 from lineside.bundle.made_from import split_of
+from lineside.bundle.manifest import Served
 from lineside.bundle.model import load
 from lineside.cli.main import main
 from lineside.data import picture
@@ -63,6 +65,19 @@ def test_near_duplicates_of_what_it_saw_are_left_out(bundle, colours, make, tmp_
     assert e.score.n == sum(NEW.values())
 
 
+def test_parts_of_a_lot_that_trained_it_are_left_out(bundle, colours, make, tmp_path):
+    data, one = make("new", NEW, seed=6), split_of(open_bundle(bundle)).of("train")[0]
+    shutil.copy(colours / one.name, data / one.label / "seen.png")
+    new = sorted(path for path in data.rglob("*.png") if path.name != "seen.png")
+    lots = {data / one.label / "seen.png": "L1", new[0]: "L1", new[1]: "L2"}
+    rows = [(path.relative_to(data), path.parent.name, lots.get(path, "")) for path in (*lots, *new[2:])]
+    (data / "parts.csv").write_text("path,label,group\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    e = evaluate(bundle, str(data / "parts.csv"))
+    assert e.unseen.trained_on == 1
+    assert e.unseen.nearly_seen == (str(new[0].relative_to(data)),)
+    assert e.score.n == sum(NEW.values()) - 1
+
+
 def test_the_numbers_are_those_of_the_line(bundle, make):
     """Part by part through load and decider, as the line does it."""
     data = make("new", NEW, seed=6)
@@ -102,13 +117,79 @@ def test_a_new_promise_gives_new_thresholds_from_calibrate_alone(bundle, make, c
     assert after.n_bad == before.operating_point.n_bad
     assert said["operating_point"]["accept_at"] == after.accept_at
     assert said["verdict"] == "shown"
+    assert "This operating point replaces the bundle" in open_bundle(bundle).read("report.html").decode()
+
+
+def row(precision) -> parity.Row:
+    return parity.Row("onnxruntime", precision, 1, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, (), 1.0, 1.0, None)
+
+
+@pytest.fixture
+def two_engines(bundle, change) -> Path:
+    """A bundle that runs another model, said to be int8."""
+    keys = [samples.key("onnxruntime", precision) for precision in ("float32", "int8")]
+    expected = [samples.Sample("samples/00.png", "x", "red", dict.fromkeys(keys, (0.0, 0.0, 1.0)))]
+    files = {
+        "model-int8.onnx": open_bundle(bundle).read("model.onnx"),
+        "parity.json": parity.write_rows([row("float32"), row("int8")]),
+        samples.EXPECTED: samples.write_expected(expected),
+    }
+    change(bundle, files, served=(Served("onnxruntime", "int8", "model-int8.onnx"), *load(bundle).manifest.served))
+    return bundle
+
+
+def test_with_a_new_operating_point_goes_what_was_proved_for_the_old_one(two_engines, make, capsys):
+    """Nobody has looked which parts the int8 model lets escape at the new threshold."""
+    data, float32 = make("new", NEW, seed=8), load(two_engines, precision="float32")
+    assert evaluate(two_engines, str(data)).model.served.precision == "int8"
+    e = evaluate(two_engines, str(data), max_escape=0.2)
+    assert e.model.served == float32.served
+    assert [one.precision for one in e.withdrawn] == ["int8"]
+
+    assert main(["evaluate", str(two_engines), str(data), "--max-escape", "0.2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Parity of onnxruntime int8 was shown for the earlier one only, so it leaves the bundle" in said
+    assert "Prove it again with: lineside export" in said
+    assert "--engine onnxruntime --precision int8" in said
+    opened = open_bundle(two_engines)
+    assert opened.manifest.operating_point == e.point
+    assert opened.manifest.served == (float32.served,)
+    assert "model-int8.onnx" not in opened.manifest.files
+    assert parity.read_rows(opened.read("parity.json"), "p") == (row("float32"),)
+    (sample,) = samples.read_expected(opened.read(samples.EXPECTED), "s")
+    assert list(sample.logits) == ["onnxruntime float32"]
+
+
+def test_with_its_own_promise_a_bundle_keeps_its_engines(two_engines, make, capsys):
+    served = load(two_engines).manifest.served
+    assert run(capsys, two_engines, make("new", NEW, seed=8), "--max-escape", 0.05)[0] == 0
+    assert load(two_engines).manifest.served == served
+
+
+def test_without_the_float32_model_there_is_no_new_operating_point(two_engines, change, make):
+    change(two_engines, served=load(two_engines).manifest.served[:1])
+    with pytest.raises(BundleError, match=r"parity was never shown for onnxruntime float32.*lineside export"):
+        evaluate(two_engines, str(make("new", NEW, seed=8)), max_escape=0.2)
+
+
+def refused(capsys, bundle, data, promise) -> tuple[dict, str]:
+    """What is said and reported of a new promise that is not stored; nothing but the look may be in the bundle."""
+    before = open_bundle(bundle).manifest
+    code, said = run(capsys, bundle, data, "--max-escape", promise)
+    assert code == 1
+    assert open_bundle(bundle).manifest == replace(before, evaluations=before.evaluations + 1)
+    place = bundle.with_name("colour.bundle.report.html")
+    assert said["report"] == str(place)
+    return said, place.read_text("utf-8")
 
 
 def test_a_promise_that_can_not_be_shown_is_an_honest_no(bundle, make, capsys):
-    code, said = run(capsys, bundle, make("new", NEW, seed=9), "--max-escape", 0.001)
-    assert code == 1
+    said, page = refused(capsys, bundle, make("new", NEW, seed=9), 0.001)
     assert said["verdict"] == "not shown"
     assert "more bad parts, none of them accepted, would show it" in said["headline"]
+    assert "not stored: the bundle keeps its own operating point: the new one is not shown" in page
+    assert main(["evaluate", str(bundle), str(bundle.parent / "new"), "--max-escape", "0.001"]) == 1
+    assert "(the bundle keeps its own operating point: the new one is not shown)" in capsys.readouterr().out
 
 
 def test_test_can_contradict_what_calibrate_showed(bundle, make, capsys):
@@ -121,6 +202,10 @@ def test_test_can_contradict_what_calibrate_showed(bundle, make, capsys):
     assert code == 1
     assert said["verdict"] == "contradicted"
     assert "contradicted by test" in said["headline"]
+    assert open_bundle(bundle).manifest.metrics["test escape"].n == 65
+    said, page = refused(capsys, bundle, data, 0.2)
+    assert said["verdict"] == "contradicted"
+    assert "not stored: the bundle keeps its own operating point: the new one is contradicted by test" in page
 
 
 def test_bad_parts_alone_can_be_evaluated(bundle, make, capsys):
@@ -215,8 +300,19 @@ def test_a_bundle_replaced_meanwhile_is_not_touched(bundle, make, change):
     e = evaluate(bundle, str(make("new", NEW, seed=18)))
     files = {"model.onnx": open_bundle(bundle).read("model.onnx") + b"\x00\x00"}
     folder.replace(bundle, files, lambda now: now)
-    with pytest.raises(BundleError, match="was replaced by another model while this one was evaluated"):
+    with pytest.raises(BundleError, match=r"was changed while it was evaluated .*; evaluate again"):
         store(e, "<html></html>")
+
+
+@pytest.mark.parametrize("promise", [None, 0.2, 0.001])
+def test_an_operating_point_that_came_meanwhile_is_not_overwritten(bundle, make, change, promise):
+    e = evaluate(bundle, str(make("new", NEW, seed=18)), max_escape=promise)
+    point = e.manifest.operating_point
+    change(bundle, operating_point=replace(point, accept_at=point.accept_at + 1))
+    before = open_bundle(bundle).manifest
+    with pytest.raises(BundleError, match=r"was changed while it was evaluated .*; evaluate again"):
+        store(e, "<html></html>")
+    assert open_bundle(bundle).manifest == before
 
 
 @pytest.mark.parametrize("promise", [0.0, 1.0, -0.1])

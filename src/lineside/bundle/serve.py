@@ -3,6 +3,8 @@
 The calibrate pictures of the bundle's own split are found again (by name under the data set's folder, by sha256), go
 through the candidate and through the engine that runs now, alternately, and are compared with the reference answers in
 calibrate.csv. A candidate that passes is added; it comes first, which is what runs, only if it is also the faster one.
+
+Parity is of verdicts, so of one operating point. `withdraw` says what a bundle keeps when it gets another.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from lineside.bundle import folder, parity, samples
 from lineside.bundle.folder import Bundle
 from lineside.bundle.made_from import SPLIT, split_of
 from lineside.bundle.manifest import EngineName, Manifest, Precision, Served
-from lineside.bundle.model import opened
+from lineside.bundle.model import choose, opened
 from lineside.bundle.parity import Decide, Reference, Row
 from lineside.data import read
 from lineside.errors import BundleError
@@ -54,6 +56,7 @@ def serve(
     pictures are missing or the bundle is damaged. After an error the bundle is what it was.
     """
     bundle = folder.open_bundle(path)
+    bundle.signed_by()
     manifest = bundle.manifest
     truth = parity.read_reference(
         bundle.read("calibrate.csv"), manifest.classes, manifest.accept, f"{path}: calibrate.csv"
@@ -76,8 +79,12 @@ def serve(
     before = Served(now.engine, now.precision, now.file, parity.latency(old.ms, used))
 
     def change(m: Manifest) -> Manifest:
-        if m.files.get(MODEL) != manifest.files[MODEL]:
-            raise BundleError(f"{path}: was made again while this export ran; run the export again")
+        if (m.files.get(MODEL), m.operating_point, m.served) != (
+            manifest.files[MODEL],
+            manifest.operating_point,
+            manifest.served,
+        ):  # parity is of this graph and these thresholds, and the rows of other engines were read before
+            raise BundleError(f"{path}: was changed while this export ran; run the export again")
         others = [before if _is(s, now) else s for s in m.served if (s.engine, s.precision) != (engine, precision)]
         return replace(m, served=tuple([entry, *others] if first else [*others, entry]))
 
@@ -89,6 +96,30 @@ def serve(
     }
     manifest = folder.replace(path, changed, change, sign, target)
     return Outcome(manifest, row, first, _sentence(row, now, new.ms, old.ms, first, same))
+
+
+def withdraw(bundle: Bundle) -> tuple[tuple[Served, ...], dict[str, bytes | None]]:
+    """(served, changed files) of a bundle that gets another operating point: what was proved for its own only is out.
+
+    ONNX Runtime's float32 stays, whose scores are the trained net's but for parity.SCORE_TOLERANCE. BundleError where
+    the bundle does not have it.
+    """
+    stays = choose(bundle, "onnxruntime", "float32")
+    gone = [one for one in bundle.manifest.served if not _is(one, stays)]
+    if not gone:
+        return bundle.manifest.served, {}
+    rows = parity.read_rows(bundle.read("parity.json"), f"{bundle.path}: parity.json")
+    expected = samples.read_expected(bundle.read(samples.EXPECTED), f"{bundle.path}: {samples.EXPECTED}")
+    only = samples.key(stays.engine, stays.precision)
+    return (stays,), {
+        **{one.file: None for one in gone if one.file != stays.file},
+        "parity.json": parity.write_rows(
+            [r for r in rows if (r.engine, r.precision) == (stays.engine, stays.precision)]
+        ),
+        samples.EXPECTED: samples.write_expected(
+            [replace(s, logits={key: one for key, one in s.logits.items() if key == only}) for s in expected]
+        ),
+    }
 
 
 def calibrate_files(bundle: Bundle, truth: Reference, data: str | None) -> list[Path]:

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(evaluation, page, where), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         show(page, Console())
-        signed = "" if kept else " (the bundle is signed and was not changed)"
-        print(f"report: {where}{signed}")
+        why = "" if kept else f" ({evaluation.not_stored})"
+        print(f"report: {where}{why}")
     asked_and_not_shown = args.max_escape is not None and page.verdict == reports.NOT_SHOWN
     return 1 if asked_and_not_shown or page.verdict == reports.CONTRADICTED else 0

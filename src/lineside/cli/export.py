@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         if outcome.first and outcome.manifest.metrics:
             print(f"the bundle's metrics were measured before: lineside evaluate {args.output or args.bundle} DATA")
         if was_signed and not sign:
-            print("the bundle has changed and lost its signature: sign it again with --sign KEY", file=sys.stderr)
+            what = f"{args.output} is not signed" if args.output else "the bundle has changed and lost its signature"
+            print(f"{what}: sign it with --sign KEY", file=sys.stderr)
     elif sign:
         folder.replace(args.bundle, {}, lambda manifest: manifest, sign, args.output)
     else:

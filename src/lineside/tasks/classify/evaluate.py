@@ -5,6 +5,10 @@
 
 Nothing here decides anything by looking at test pictures. `store` writes the result into the bundle and counts the
 look: a test set that is looked at often, and tuned against, is no test set any more.
+
+Another promise has another operating point, and parity of an engine was shown for the bundle's own only. So such an
+evaluation runs ONNX Runtime's float32, and with the new point the other engines leave the bundle (bundle/serve.py). A
+point that is not shown, or that test contradicts, is reported and not stored.
 """
 
 from collections.abc import Sequence
@@ -18,8 +22,9 @@ import numpy as np
 from lineside.bundle import folder, parity
 from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.made_from import split_of
-from lineside.bundle.manifest import Manifest
+from lineside.bundle.manifest import Manifest, Served
 from lineside.bundle.model import Model, load
+from lineside.bundle.serve import withdraw
 from lineside.data.doctor import Checkup, check
 from lineside.data.read import Picture, read
 from lineside.data.split import Split
@@ -80,6 +85,30 @@ class Evaluation:
     def manifest(self) -> Manifest:
         return self.model.manifest
 
+    @property
+    def contradicted(self) -> bool:
+        """Whether test's interval of escape lies above the promise."""
+        escape = self.score.escape
+        return self.point is not None and escape is not None and escape.n > 0 and escape.low > self.point.max_escape
+
+    @property
+    def not_stored(self) -> str | None:
+        """Why `store` leaves the bundle's report, metrics and operating point as they are; None: it does not."""
+        if self.bundle.signature() is not None:
+            return "the bundle is signed and was not changed"
+        if self.point_is_new and self.point is not None and (self.contradicted or not self.point.shown):
+            why = "contradicted by test" if self.contradicted else "not shown"
+            return f"the bundle keeps its own operating point: the new one is {why}"
+        return None
+
+    @property
+    def withdrawn(self) -> tuple[Served, ...]:
+        """The engines that leave the bundle with its old operating point."""
+        if not self.point_is_new or self.not_stored is not None:
+            return ()
+        stay, _ = withdraw(self.bundle)
+        return tuple(one for one in self.manifest.served if one not in stay)
+
 
 def evaluate(
     path: str | Path,
@@ -93,15 +122,17 @@ def evaluate(
 ) -> Evaluation:
     """Measure the bundle at path on the pictures of source that it has not seen.
 
-    max_escape, confidence: another promise than the bundle's; new thresholds come from its own calibrate logits.
+    max_escape, confidence: another promise than the bundle's; new thresholds come from its own calibrate logits, and
+    ONNX Runtime's float32 is what is measured.
     seed: of the bootstrap. BundleError, DataError and SettingsError say what is wrong and what to do.
     """
-    model = load(path)
     bundle, split, calibrate = steady(path, _kept)
-    manifest = model.manifest
+    manifest = bundle.manifest
+    point = operating_point(manifest, calibrate, max_escape, confidence)
+    is_new = point != manifest.operating_point
+    model = load(path, engine="onnxruntime", precision="float32") if is_new else load(path)
     if bundle.sha256 != model.sha256:
         raise BundleError(f"{path}: was replaced while it was being opened; do this again")
-    point = operating_point(manifest, calibrate, max_escape, confidence)
     with watch("checking") as progress:
         checkup = check(read(source, quarantine=quarantine), progress=progress)
     new = unseen(checkup, split, manifest.classes)
@@ -122,7 +153,7 @@ def evaluate(
         logits=answers.logits,
         ms=answers.ms,
         point=point,
-        point_is_new=point != manifest.operating_point,
+        point_is_new=is_new,
         calibrate=calibrate,
         calibrate_judged=judge(calibrate.logits, calibrate.labels, manifest.classes, manifest.accept, point),
         judged=judge(answers.logits, labels, manifest.classes, manifest.accept, point),
@@ -169,26 +200,36 @@ def operating_point(
 def store(evaluation: Evaluation, page: str) -> bool:
     """Put report.html, the test metrics and the operating point into the bundle, and count the look.
 
-    False, and nothing is changed, where the bundle is signed: what was signed stays what was signed.
+    False where they are not put there; evaluation.not_stored says why. The look is counted all the same, but for a
+    signed bundle: what was signed stays what was signed.
     """
-    if evaluation.bundle.signature() is not None:
+    old, file = evaluation.manifest, evaluation.model.served.file
+
+    def unchanged(now: Manifest) -> Manifest:
+        if (now.files.get(file), now.operating_point, now.served) != (old.files[file], old.operating_point, old.served):
+            raise BundleError(
+                f"{evaluation.bundle.path}: was changed while it was evaluated (another model, operating point or "
+                "engine); evaluate again"
+            )
+        return replace(now, evaluations=now.evaluations + 1)
+
+    if evaluation.not_stored is not None:
+        if evaluation.bundle.signature() is None:
+            folder.replace(evaluation.bundle.path, {}, unchanged)
         return False
+    served, files = withdraw(evaluation.bundle) if evaluation.point_is_new else (old.served, {})
 
     def change(now: Manifest) -> Manifest:
-        file = evaluation.model.served.file
-        if now.files.get(file) != evaluation.manifest.files[file]:
-            raise BundleError(
-                f"{evaluation.bundle.path}: was replaced by another model while this one was evaluated; evaluate again"
-            )
+        now = unchanged(now)
         metrics = {k: v for k, v in now.metrics.items() if not k.startswith("test ")}
         return replace(
             now,
             operating_point=evaluation.point,
+            served=served,
             metrics=metrics | evaluation.score.metrics("test"),
-            evaluations=now.evaluations + 1,
         )
 
-    folder.replace(evaluation.bundle.path, {REPORT: page.encode("utf-8")}, change)
+    folder.replace(evaluation.bundle.path, {**files, REPORT: page.encode("utf-8")}, change)
     return True
 
 
