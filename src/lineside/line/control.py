@@ -9,7 +9,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lineside.line import station as st
 from lineside.line.camera import SourceEnd, Taken
@@ -97,7 +97,7 @@ class Line:
                 self._engine_busy = False
                 if flight := self._flights.get(event.part.sequence):
                     flight.answer = message
-                self._step(event)
+                self._step(replace(event, time_ns=self._now_ns()))  # the gate acts now, not when the engine answered
             case SourceEnd(sentence):
                 self._ended = True
                 if sentence:

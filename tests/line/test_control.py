@@ -1,0 +1,38 @@
+"""What the main thread does with each message, by a clock of our own."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from lineside.line.camera import Taken
+from lineside.line.control import Line
+from lineside.line.decide import Answer
+from lineside.line.source.frame import Frame
+from lineside.line.station import Answered, Part, Station
+from lineside.tasks.classify.decode import decider
+from tests.line.tiny import CLASSES, RED, logits_of, picture, point
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("handled_ms", "leaves"), [(5, ("accept", "decided")), (20, ("accept", "decided")), (90, ("reject", "deadline"))]
+)
+def test_the_deadline_counts_until_the_gate_acts_not_until_the_engine_has_answered(handled_ms, leaves):
+    """Deadline 20 ms, answered after 5 ms; then the answer lies in the inbox until the main thread comes to it."""
+    clock, gate, took_ms = SimpleNamespace(ns=0), [], []
+    line = Line(
+        Station(20 * MS),
+        actuate=lambda part, verdict, reason: gate.append((verdict, reason)),
+        infer=lambda frame: None,
+        record=lambda result, flight, total_ms: took_ms.append(total_ms),
+        halt=threading.Event(),
+        now_ns=lambda: clock.ns,
+    )
+    line.handle(Taken(Frame("p1", 1, "1.png", picture=picture(RED)), 0, 0.0))
+    decision = decider(CLASSES, ("good",), point())(logits_of(picture(RED)[None])[0])
+    clock.ns = handled_ms * MS
+    line.handle(Answer(Answered(Part("p1", 1), decision, 5 * MS), decision=decision))
+    assert gate == [leaves]
+    assert took_ms == [handled_ms]
