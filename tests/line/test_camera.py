@@ -3,6 +3,8 @@
 import itertools
 import threading
 
+import pytest
+
 from lineside.errors import LineError
 from lineside.line.camera import Room, SourceEnd, Taken, take
 from lineside.line.source.frame import Frame
@@ -28,36 +30,57 @@ def frames(n=None, **given):
     )
 
 
-def play(source, *, period_ns, work_ns=lambda sequence: 0, enter=()):
+def free(timeout_s):
+    return True
+
+
+def play(source, *, period_ns, work_ns=lambda sequence: 0, store_opens_ns=0, deadline_ns=None):
+    """store_opens_ns: from the first frame on, the store has no room until then."""
     halt, got = FakeHalt(), []
+    start = halt.now
+
+    def enter_store(timeout_s):
+        halt.wait(min(timeout_s, max(0, start + store_opens_ns - halt.now) / 1e9))
+        return halt.now >= start + store_opens_ns
 
     def put(message):
         got.append(message)
         if isinstance(message, Taken):
             halt.now += work_ns(message.frame.sequence)
 
-    take(source, put, enter=enter, period_ns=period_ns, now_ns=lambda: halt.now, halt=halt)
+    take(
+        source,
+        put,
+        enter_store=enter_store,
+        enter=free,
+        period_ns=period_ns,
+        deadline_ns=deadline_ns,
+        now_ns=lambda: halt.now,
+        halt=halt,
+    )
+    got.append(halt.now - start)
     return got
 
 
 def test_triggers_are_on_an_absolute_schedule():
     """Every part takes 0.3 ms of the camera's own time, one takes three periods: no trigger moves by it."""
     got = play(frames(9), period_ns=10 * MS, work_ns=lambda n: 30 * MS if n == 4 else 300_000)
-    taken = got[:-1]
+    *taken, end, _ = got
     assert [t.time_ns - taken[0].time_ns for t in taken] == [k * 10 * MS for k in range(9)]
     assert [round(t.behind_ms) for t in taken] == [0, 0, 0, 0, 20, 10, 1, 0, 0]
-    assert got[-1] == SourceEnd("")
+    assert end == SourceEnd("")
 
 
 def test_without_a_period_the_line_says_when():
-    assert [t.time_ns for t in play(frames(3), period_ns=None)[:-1]] == [None] * 3
+    assert [t.time_ns for t in play(frames(3), period_ns=None)[:-2]] == [None] * 3
 
 
 def test_the_cameras_own_time_wins():
     assert play(frames(1, captured_ns=5), period_ns=None)[0].time_ns == 5
 
 
-def test_it_waits_for_room_and_a_halt_ends_the_wait():
+@pytest.mark.parametrize("door", ["line", "store"])
+def test_it_waits_for_room_and_a_halt_ends_the_wait(door):
     room, halt, got = Room(2), threading.Event(), []
 
     def put(message):
@@ -65,7 +88,8 @@ def test_it_waits_for_room_and_a_halt_ends_the_wait():
         if len(got) == 2:
             threading.Timer(0.05, halt.set).start()
 
-    take(frames(), put, enter=(room.enter,), period_ns=None, now_ns=lambda: 0, halt=halt)
+    doors = {"enter_store": free, "enter": room.enter} if door == "line" else {"enter_store": room.enter, "enter": free}
+    take(frames(), put, **doors, period_ns=None, deadline_ns=MS, now_ns=lambda: 0, halt=halt)
     assert [type(m).__name__ for m in got] == ["Taken", "Taken", "SourceEnd"]
 
 
@@ -74,5 +98,39 @@ def test_a_lost_source_ends_with_its_sentence():
         yield Frame("1", 1, "x")
         raise error
 
-    assert play(broken(LineError("basler: unplugged")), period_ns=None)[-1] == SourceEnd("basler: unplugged")
-    assert play(broken(KeyError("x")), period_ns=None)[-1] == SourceEnd("the source failed: KeyError: 'x'")
+    assert play(broken(LineError("basler: unplugged")), period_ns=None)[-2] == SourceEnd("basler: unplugged")
+    assert play(broken(KeyError("x")), period_ns=None)[-2] == SourceEnd("the source failed: KeyError: 'x'")
+
+
+def test_a_part_whose_deadline_passes_before_the_store_has_room_is_a_fault_at_that_moment():
+    *taken, end, ms = play(frames(), period_ns=10 * MS, store_opens_ns=30_000 * MS, deadline_ns=25 * MS)
+    assert taken == []
+    assert end.fault.startswith("part 1: its deadline passed while the store and the sinks had no room")
+    assert ms == 25 * MS
+
+
+def test_a_part_that_the_store_has_room_for_before_its_deadline_is_late_and_no_fault():
+    *taken, end, _ = play(frames(4), period_ns=10 * MS, store_opens_ns=24 * MS, deadline_ns=25 * MS)
+    assert end == SourceEnd("")
+    assert [(round(t.time_ns / MS) - 1_000, round(t.behind_ms)) for t in taken] == [(0, 24), (10, 14), (20, 4), (30, 0)]
+
+
+def test_a_part_that_comes_late_by_itself_may_wait_as_long_as_a_deadline():
+    """Reading took ten deadlines: the part will be rejected, but the store is not to blame."""
+    given = {"period_ns": 10 * MS, "work_ns": lambda n: 0, "deadline_ns": 25 * MS}
+
+    def slow(n):
+        for frame in frames(n):
+            yield Frame(frame.part_id, frame.sequence, "x", error="none", captured_ns=frame.sequence)
+
+    *taken, end, _ = play(slow(2), store_opens_ns=24 * MS, **given)
+    assert (len(taken), end) == (2, SourceEnd(""))
+    *taken, end, ms = play(slow(2), store_opens_ns=26 * MS, **given)
+    assert (len(taken), ms) == (0, 25 * MS)
+    assert "its deadline passed" in end.fault
+
+
+@pytest.mark.parametrize(("period_ns", "deadline_ns"), [(None, 25 * MS), (10 * MS, None)])
+def test_without_a_clock_or_a_deadline_a_part_waits_for_the_store_as_long_as_it_takes(period_ns, deadline_ns):
+    *taken, end, _ = play(frames(2), period_ns=period_ns, store_opens_ns=30_000 * MS, deadline_ns=deadline_ns)
+    assert (len(taken), end) == (2, SourceEnd(""))

@@ -12,6 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lineside.bundle.manifest import Served
+from lineside.bundle.model import load
+from lineside.bundle.samples import EXPECTED, Sample, write_expected
 from lineside.errors import LineError, SettingsError
 from lineside.line import control
 from lineside.line.control import Finish
@@ -21,7 +24,7 @@ from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
 from lineside.store.open import open_store
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, stub
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, stub, write_bundle
 
 
 def source(*frames: Frame) -> Source:
@@ -163,7 +166,7 @@ def test_a_hung_engine_rejects_at_the_deadline_and_the_line_goes_on(store):
 
 def test_a_hung_engine_does_not_fill_the_memory(store, monkeypatch):
     """Parts that had their verdict do not wait at the engine's door with their pictures."""
-    monkeypatch.setattr("lineside.line.run.ROOM", 32)  # the recorder may hold so many
+    monkeypatch.setattr("lineside.line.run.ROOM", 64)  # the recorder may hold so many
     release, alive = threading.Event(), []
 
     def infer(pictures):
@@ -177,7 +180,7 @@ def test_a_hung_engine_does_not_fill_the_memory(store, monkeypatch):
             release.set()
 
     frames = (frame(n, (7, 7, 7) if n > 1 else RED) for n in range(1, 301))
-    summary = run(stub(infer), Source("mem:", frames, 300), [], store, max_fps=1000, deadline_ms=1, actuate=actuate)
+    summary = run(stub(infer), Source("mem:", frames, 300), [], store, max_fps=200, deadline_ms=200, actuate=actuate)
     assert summary.deadline_misses >= 299
     assert alive[0] < 100
 
@@ -266,6 +269,57 @@ def test_a_broken_sink_stops_the_line_and_results_are_in_the_store(store):
     assert summary.fault == "mqtt: the broker does not answer"
     assert summary.stored >= 3
     assert len(rows(store)) == summary.stored
+
+
+def test_a_sink_that_hangs_stops_the_line_as_soon_as_a_deadline_can_not_be_kept(store, monkeypatch):
+    """Eight results may wait; the ninth part is due at 160 ms and must have its verdict at 360."""
+    monkeypatch.setattr("lineside.line.run.ROOM", 8)
+    told = threading.Event()
+
+    def tell(group):
+        told.wait(20)
+
+    def finish(part, verdict, reason):
+        if part.sequence == 8:
+            threading.Timer(1.0, told.set).start()
+
+    frames = (frame(n) for n in itertools.count(1))
+    sink = Sink("slow:", tell, lambda: None)
+    summary = run(stub(), Source("mem:", frames, None), [sink], store, max_fps=50, deadline_ms=200, actuate=finish)
+    assert summary.fault.startswith("part p9: its deadline passed while the store and the sinks had no room")
+    assert summary.parts == summary.stored == 8
+
+
+def rounded(path, logits):
+    """A bundle that serves int8 and says so many logits of its one sample, a red part."""
+    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime int8": tuple(logits)})]
+    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected)}
+    return write_bundle(path, extra=extra, served=(Served("onnxruntime", "int8", "model.onnx"),))
+
+
+def test_an_int8_model_that_answers_as_it_did_runs(store, tmp_path):
+    path = rounded(tmp_path / "int8.bundle", map(float, logits_of(picture(RED)[None])[0]))
+    assert run(load(path), source(frame(1)), [], store).verdicts["accept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("logits", "says"),
+    [
+        ((-0.1, 0.1), r"red\.png\): onnxruntime int8 answers differently on this machine"),
+        ((9.0, -9.0), r"red\.png\): onnxruntime int8 answers differently on this machine"),
+        ((), "has no answer of onnxruntime int8"),
+    ],
+)
+def test_an_int8_model_that_answers_otherwise_on_this_machine_does_not_start(store, tmp_path, logits, says):
+    with pytest.raises(LineError, match=says):
+        run(load(rounded(tmp_path / "int8.bundle", logits)), source(frame(1)), [], store)
+
+
+def test_a_rounded_model_whose_bundle_is_another_by_now_does_not_start(store, tmp_path):
+    model = load(rounded(tmp_path / "int8.bundle", (0.0, 0.0)))
+    rounded(tmp_path / "int8.bundle", map(float, logits_of(picture(RED)[None])[0]))
+    with pytest.raises(LineError, match="was replaced while the line was starting; start it again"):
+        run(model, source(frame(1)), [], store)
 
 
 def test_a_lost_source_is_a_fault(store):

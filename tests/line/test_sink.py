@@ -1,6 +1,7 @@
 """Sinks: the same inspections told by each, csv on odd texts and odd files."""
 
 import csv
+import errno
 import io
 import json
 import re
@@ -8,10 +9,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from lineside.errors import LineError, SettingsError
+from lineside.bundle.folder import open_bundle
+from lineside.errors import BundleError, LineError, SettingsError
 from lineside.line.sink.catalog import SINKS, open_sink
 from lineside.line.sink.sink import COLUMNS
 from lineside.store.records import Inspection
+from tests.line.tiny import write_bundle
 
 WHEN = datetime(2026, 11, 22, 14, 0, 0, 5000, tzinfo=timezone(timedelta(hours=1)))
 
@@ -129,18 +132,38 @@ def test_stdout_is_one_json_object_a_line(capsys):
     assert second["margin"] is None
 
 
-def test_stdout_to_a_reader_who_has_left(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (BrokenPipeError(), "stdout: nobody reads any more; every result is in the store"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"stdout: can not be written \(No space left on device\); every result is in the store; free space",
+        ),
+    ],
+)
+def test_stdout_that_takes_no_more(monkeypatch, tmp_path, error, says):
     class Gone(io.StringIO):
         def flush(self):
-            raise BrokenPipeError
+            raise error
 
         def fileno(self):
             return spare.fileno()
 
     with (tmp_path / "spare").open("w") as spare:
         monkeypatch.setattr("sys.stdout", Gone())
-        with pytest.raises(LineError, match="nobody reads any more; every result is in the store"):
+        with pytest.raises(LineError, match=says):
             open_sink("stdout:").tell([inspection()])
+
+
+def test_no_sink_writes_into_the_bundle(tmp_path):
+    bundle = write_bundle(tmp_path / "tiny.bundle")
+    (tmp_path / "link").symlink_to(bundle)
+    for folder in (bundle, tmp_path / "link", bundle / "samples"):
+        with pytest.raises(BundleError, match=r"is inside the bundle .*, which holds only its own files"):
+            open_sink(f"csv:{folder}/r.csv", bundle)
+    open_bundle(bundle)
+    open_sink(f"csv:{tmp_path}/r.csv", bundle).close()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import pytest
 from lineside.bundle.folder import open_bundle
 from lineside.data.picture import load
 from lineside.data.read import Dataset, Picture
-from lineside.errors import LineError, SettingsError
+from lineside.errors import BundleError, LineError, SettingsError
 from lineside.line.source import folder, nuts
 from lineside.line.source.catalog import SOURCES, open_source
+from lineside.line.start import start
 from tests.line.tiny import BLUE, RED, picture, png, write_bundle
 
 
@@ -77,6 +78,31 @@ def test_folder_marks_what_the_bundle_has_learnt_by_content(parts, tmp_path):
         "good/a b\n.PNG": True,
         "good/b.png": True,
     }
+
+
+@pytest.mark.parametrize("text", ["hello", "part,sha256,label,name,group", "sha256,part\nabc,train", "\xff", ""])
+@pytest.mark.parametrize("url", ["folder:", "nuts:"])
+def test_a_split_that_can_not_be_read_is_no_empty_one(parts, tmp_path, text, url):
+    extra = {"split.csv": text.encode("latin-1")}
+    bundle = open_bundle(write_bundle(tmp_path / "odd.bundle", extra=extra))
+    with pytest.raises(BundleError, match=r"odd\.bundle: split\.csv"):
+        open_source(f"folder:{parts}" if url == "folder:" else url, bundle)
+
+
+def test_model_and_source_are_of_one_bundle_though_another_is_put_there_meanwhile(parts, tmp_path, monkeypatch):
+    path, red = tmp_path / "tiny.bundle", hashlib.sha256(png(RED)).hexdigest()
+    write_bundle(path)
+
+    def open_after_a_swap(url, bundle):
+        if bundle.sha256 == first:
+            write_bundle(path, (("train", "good", "a.png", red, ""),))
+        return open_source(url, bundle)
+
+    first = open_bundle(path).sha256
+    monkeypatch.setattr("lineside.line.start.open_source", open_after_a_swap)
+    model, source = start(path, f"folder:{parts}")
+    assert model.sha256 == open_bundle(path).sha256 != first
+    assert {frame.learnt for frame in source.frames if frame.truth == "good"} == {True}
 
 
 def test_what_can_not_be_read_is_a_part_all_the_same(bundle, parts, monkeypatch):

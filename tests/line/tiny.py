@@ -25,7 +25,10 @@ def point() -> OperatingPoint:
     return replace(chosen, accept_at=2.0, reject_below=-2.0)
 
 
-def manifest(accept=("good",), operating_point=None, files=None) -> Manifest:
+SERVED = (Served("onnxruntime", "float32", "model.onnx"),)
+
+
+def manifest(accept=("good",), operating_point=None, files=None, served=SERVED) -> Manifest:
     return Manifest(
         format=1,
         task="classify",
@@ -35,7 +38,7 @@ def manifest(accept=("good",), operating_point=None, files=None) -> Manifest:
         input=Input(16, (0.5,) * 3, (0.5,) * 3, 8, (16, 64), (16, 64)),
         net="tiny",
         temperature=1.0,
-        served=(Served("onnxruntime", "float32", "model.onnx"),),
+        served=served,
         data=Data(source="nowhere", root="", counts={}, sha256="0" * 64),
         files=files if files is not None else {"model.onnx": "0" * 64},
         operating_point=point() if operating_point is None and accept else operating_point,
@@ -84,11 +87,13 @@ def graph() -> bytes:
     )
 
 
-def write_bundle(path: Path, split: tuple[tuple[str, str, str, str, str], ...] = (), **changed) -> Path:
-    """A true bundle on disk. split: rows of split.csv (part, label, name, sha256, group)."""
+def write_bundle(
+    path: Path, split: tuple[tuple[str, ...], ...] = (), extra: dict[str, bytes] | None = None, **changed
+) -> Path:
+    """A true bundle on disk. split: rows of split.csv (part, label, name, sha256, group). extra: more of its files."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([("part", "label", "name", "sha256", "group"), *split])
-    files = {"model.onnx": graph(), "split.csv": text.getvalue().encode()}
+    files = {"model.onnx": graph(), "split.csv": text.getvalue().encode(), **(extra or {})}
     listed = {name: folder.sha256(data) for name, data in files.items()}
     return folder.write(path, files, manifest(files=listed, **changed))
 

@@ -1,24 +1,23 @@
 """lineside run BUNDLE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
 
 import argparse
-import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from lineside.cli.numbers import above_zero, at_least_one
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="what `lineside train` wrote: a folder or a .zip")
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `lineside train` wrote: a folder or a .zip")
     parser.add_argument("--source", required=True, metavar="URL", help="folder:PATH, nuts: or nuts:seed=N")
-    parser.add_argument("--max-fps", type=_above_zero, metavar="N", help="trigger N parts a second, by the clock")
-    parser.add_argument(
-        "--deadline-ms", type=_above_zero, metavar="N", help="reject a part that has no verdict by then"
-    )
+    parser.add_argument("--max-fps", type=above_zero, metavar="N", help="trigger N parts a second, by the clock")
+    parser.add_argument("--deadline-ms", type=above_zero, metavar="N", help="reject a part that has no verdict by then")
     parser.add_argument("--to", action="append", default=[], metavar="URL", help="csv:PATH or stdout:; may be repeated")
     parser.add_argument("--store", type=Path, metavar="FILE", help="where results are kept; BUNDLE.db if not given")
-    parser.add_argument("--parts", type=_at_least_one, metavar="N", help="stop after N parts")
+    parser.add_argument("--parts", type=at_least_one, metavar="N", help="stop after N parts")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -26,14 +25,13 @@ def run(args: argparse.Namespace) -> int:
     import json
     import queue
 
-    from lineside.bundle.folder import open_bundle
-    from lineside.bundle.model import load
+    from lineside.bundle.folder import outside
     from lineside.errors import LineError
     from lineside.line import run as line
     from lineside.line.control import Finish, Inbox
     from lineside.line.decide import doubts
     from lineside.line.sink.catalog import open_sink
-    from lineside.line.source.catalog import open_source
+    from lineside.line.start import start
     from lineside.line.summary import text
     from lineside.progress import bar
     from lineside.settings import plain
@@ -41,12 +39,13 @@ def run(args: argparse.Namespace) -> int:
 
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
-        model = load(args.bundle)
-        source = open_source(args.source, open_bundle(args.bundle))
-        sinks = [open_sink(url) for url in args.to]
+        model, source = start(args.bundle, args.source)
+        sinks = [open_sink(url, args.bundle) for url in args.to]
         for sink in sinks:
             stack.callback(sink.close)
-        store = open_store(args.store or default_store(Path(args.bundle)))
+        if args.store:
+            outside(args.bundle, args.store)
+        store = open_store(args.store or default_store(args.bundle))
         stack.callback(store.dispose)
         for note in (*doubts(model), *source.notes):
             print(note, file=sys.stderr)
@@ -64,9 +63,11 @@ def run(args: argparse.Namespace) -> int:
             )
     # Where results go to stdout, nothing else does.
     out = sys.stderr if any(sink.url.startswith("stdout:") for sink in sinks) else sys.stdout
-    print(json.dumps(plain(summary), indent=1) if args.json else text(summary), file=out)
-    if summary.fault:
-        raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
+    try:
+        print(json.dumps(plain(summary), indent=1) if args.json else text(summary), file=out)
+    finally:  # whoever leaves before the summary must not take the fault with him
+        if summary.fault:
+            raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
     return 130 if summary.interrupted else 0
 
 
@@ -85,17 +86,3 @@ def _on_signal(finish: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
-    return value

@@ -3,16 +3,20 @@
 It works ahead: while the engine is busy with one part, the next file is read (or the next exposure drawn). With a
 period the schedule is absolute, start + k × period, so it does not drift; a frame that is let in late keeps the time at
 which it was due.
+
+A part waits outside while the store or a sink has no room for its result. Once its deadline has passed there, nobody
+could reject it in time: that is a fault, and the line goes to its safe state.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lineside.errors import LinesideError
+from lineside.errors import LineError, LinesideError
 from lineside.line.source.frame import Frame
 
 POLL_S = 0.1  # how soon a halt is noticed while waiting for room
+Enter = Callable[[float], bool]  # enter(timeout_s) -> there is room
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,10 @@ def take(
     frames: Iterator[Frame],
     put: Callable[[Taken | SourceEnd], None],
     *,
-    enter: tuple[Callable[[float], bool], ...],  # each waits for room of its own kind: enter(timeout_s) -> there is
+    enter_store: Enter,  # room for a result
+    enter: Enter,  # room for a part between trigger and verdict
     period_ns: int | None,
+    deadline_ns: int | None,
     now_ns: Callable[[], int],
     halt: threading.Event,
 ) -> None:
@@ -59,15 +65,36 @@ def take(
             due_ns = None if period_ns is None else start + k * period_ns
             if due_ns is not None:
                 halt.wait(max(0, due_ns - now_ns()) / 1e9)
-            for one in enter:
-                while not halt.is_set() and not one(POLL_S):
-                    pass
-            if halt.is_set():
-                break
             at = due_ns if frame.captured_ns is None else frame.captured_ns
+            until_ns = _until_ns(at, deadline_ns, now_ns())
+            if not _wait(enter_store, halt, now_ns, until_ns) and not halt.is_set():
+                raise LineError(
+                    f"part {frame.part_id}: its deadline passed while the store and the sinks had no room for one more "
+                    "result; look at the disk and at who reads the sinks"
+                )
+            if not _wait(enter, halt, now_ns, None):
+                break
             put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6))
         put(SourceEnd(""))
     except LinesideError as error:
         put(SourceEnd(str(error)))
     except Exception as error:  # a lost source must stop the line with a sentence, not leave it waiting
         put(SourceEnd(f"the source failed: {type(error).__name__}: {error}"))
+
+
+def _until_ns(at: int | None, deadline_ns: int | None, now: int) -> int | None:
+    """Until when a part may wait for the store: its deadline; one that comes too late by itself may wait as long."""
+    if at is None or deadline_ns is None:
+        return None
+    return (at if now <= at + deadline_ns else now) + deadline_ns
+
+
+def _wait(enter: Enter, halt: threading.Event, now_ns: Callable[[], int], until_ns: int | None) -> bool:
+    """Wait for room; False if there was none until then, or the line halts."""
+    while not halt.is_set():
+        left_s = POLL_S if until_ns is None else max(0, until_ns - now_ns()) / 1e9
+        if enter(min(POLL_S, left_s)):
+            return not halt.is_set()
+        if not left_s:
+            break
+    return False

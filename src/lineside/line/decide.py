@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.model import Model
+from lineside.bundle.samples import Sample
+from lineside.bundle.verify import compare, samples_of
 from lineside.data.picture import decode
-from lineside.errors import LineError, PictureError, SettingsError
+from lineside.errors import BundleError, LineError, PictureError, SettingsError
 from lineside.line.source.frame import Frame
 from lineside.line.station import ENGINE, UNREADABLE, Answered, Failed, Part
 from lineside.tasks.classify.decode import Decision, decider
@@ -80,6 +83,23 @@ def pixels(frame: Frame) -> np.ndarray:
     if frame.data is None:
         raise PictureError("not-acquired", frame.error or f"{frame.name}: the source gave no picture")
     return decode(frame.data, frame.name)
+
+
+def compare_rounded(model: Model) -> None:
+    """Ask an int8 or bfloat16 model the bundle's own samples: another CPU may round otherwise. LineError if it does."""
+    if model.served.precision == "float32":
+        return
+
+    def samples(bundle: Bundle) -> list[tuple[Sample, np.ndarray]]:
+        if bundle.sha256 != model.sha256:
+            raise LineError(f"{model.path}: was replaced while the line was starting; start it again")
+        return samples_of(bundle)
+
+    asked = steady(model.path, samples)
+    try:
+        compare(model, asked)
+    except BundleError as error:
+        raise LineError(str(error)) from None
 
 
 def warm_up(model: Model, first: Frame | None) -> None:

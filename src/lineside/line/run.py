@@ -9,8 +9,9 @@ Four threads, one job each; only the first knows the station:
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
            after the first, whether or not the line is ready (a conveyor does not wait). Its deadline and latency count
            from then, so falling behind shows as latency and misses, not as a slower conveyor.
-Verdicts   leave before anything is written. A hung engine, store or sink does not delay the reject of a part whose
-           deadline passes.
+Verdicts   leave before anything is written. A hung engine does not delay the reject of a part whose deadline passes,
+           nor does a store or sink that hangs, while there is room for results that wait for it. A part that is due by
+           the clock and finds no room until its deadline stops the line with a fault.
 Stopping   on request (Ctrl-C, SIGTERM) the part in flight gets its verdict and is stored. On a fault everything in
            flight is rejected, and the run ends with the fault in its summary.
 """
@@ -30,7 +31,7 @@ from lineside.errors import SettingsError
 from lineside.line import station as st
 from lineside.line.camera import Room, take
 from lineside.line.control import Actuator, Inbox, Line, Lost, no_actuator
-from lineside.line.decide import answerer, warm_up
+from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.row import Flight, inspection, stages_ms
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
@@ -64,8 +65,9 @@ def run(
     """Run parts through the station until the source ends, `parts` have come, or Finish is put into the inbox.
 
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
-    is called for each part, in order, as soon as its verdict is known. The summary's `fault` says why the line stopped
-    by itself. SettingsError for a bundle that can accept nothing; LineError where engine or store does not start.
+    is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
+    for it. The summary's `fault` says why the line stopped by itself. SettingsError for a bundle that can accept
+    nothing; LineError where engine or store does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.store.recorder import Recorder
 
@@ -73,6 +75,7 @@ def run(
     answer = answerer(model, now_ns)
     frames = itertools.islice(source.frames, parts)
     first = next(frames, None)
+    compare_rounded(model)
     warm_up(model, first)
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
@@ -88,6 +91,7 @@ def run(
     tally = Tally(classes, model.manifest.accept)
     room = Room(2 if max_fps is None else IN_FLIGHT)  # 2: one in flight, one that is ready to follow
     halt = threading.Event()
+    deadline_ns = None if deadline_ms is None else round(deadline_ms * 1e6)
     todo: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
     total = min((n for n in (source.total, parts) if n is not None), default=None)
 
@@ -98,8 +102,16 @@ def run(
     def camera() -> None:
         chained = frames if first is None else itertools.chain([first], frames)
         period_ns = None if max_fps is None else round(1e9 / max_fps)
-        enter = (recorder.enter, room.enter)
-        take(chained, inbox.put, enter=enter, period_ns=period_ns, now_ns=now_ns, halt=halt)
+        take(
+            chained,
+            inbox.put,
+            enter_store=recorder.enter,
+            enter=room.enter,
+            period_ns=period_ns,
+            deadline_ns=deadline_ns,
+            now_ns=now_ns,
+            halt=halt,
+        )
 
     def record(result: st.Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
@@ -117,8 +129,7 @@ def run(
     threads = [threading.Thread(target=job, name=job.__name__, daemon=True) for job in (engine, camera)]
     for thread in threads:
         thread.start()
-    state = st.Station(None if deadline_ms is None else round(deadline_ms * 1e6))
-    line = Line(state, actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
+    line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
     started_ns = drawn_ns = now_ns()
     try:
         while not line.done:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from lineside.bundle.folder import beside
 from lineside.errors import LineError
 from lineside.store.tables import METADATA, VERSION
 
@@ -24,8 +25,7 @@ PRAGMAS = ("synchronous = FULL", "foreign_keys = ON")
 
 def default_store(bundle: Path) -> Path:
     """Beside the bundle, never in it (a file more would break its hashes): nuts.bundle → nuts.bundle.db"""
-    bundle = bundle.resolve() if bundle.name in ("", "..") else bundle
-    return bundle.with_name(f"{bundle.name}.db")
+    return beside(bundle, ".db")
 
 
 def open_store(path: Path) -> Engine:

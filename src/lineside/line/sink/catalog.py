@@ -1,9 +1,11 @@
 """Sinks by URL scheme. A sink's module is imported when its scheme is asked for.
 
-To add one: a module with `connect(url, where) -> Sink` and its row here. where is the URL after the scheme.
+To add one: a module with `connect(url, where, bundle) -> Sink` and its row here. where is the URL after the scheme;
+bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in there.
 """
 
 import importlib
+from pathlib import Path
 
 from lineside.line.sink.sink import Sink
 from lineside.line.url import split
@@ -14,7 +16,7 @@ SINKS = {  # scheme: module
 }
 
 
-def open_sink(url: str) -> Sink:
-    """The sink of a URL such as csv:results.csv or stdout:."""
+def open_sink(url: str, bundle: Path | None = None) -> Sink:
+    """The sink of a URL such as csv:results.csv or stdout:; bundle: the path where nothing may be written."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
-    return importlib.import_module(SINKS[scheme]).connect(url, where)
+    return importlib.import_module(SINKS[scheme]).connect(url, where, bundle)

@@ -14,8 +14,10 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from lineside.bundle.folder import outside
 from lineside.errors import LineError, SettingsError
 from lineside.line.sink.sink import COLUMNS, Sink, written
 from lineside.store.records import Inspection
@@ -23,9 +25,11 @@ from lineside.store.records import Inspection
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def connect(url: str, where: str) -> Sink:
+def connect(url: str, where: str, bundle: Path | None) -> Sink:
     if not where:
         raise SettingsError(f"{url!r}: expected a file, such as csv:results.csv")
+    if bundle:
+        outside(bundle, where)
     try:
         file = os.open(where, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:

@@ -1,0 +1,18 @@
+"""Numbers as flags: what argparse calls for `type=`, and says no with a sentence."""
+
+import argparse
+import math
+
+
+def above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return value
