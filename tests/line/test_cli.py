@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import resource
 import signal
@@ -118,12 +119,15 @@ def test_a_second_run_goes_on_in_the_same_files(shop, capsys, monkeypatch):
         (["--source", "folder:parts", "--to", "cvs:x"], 2, "did you mean csv:x?"),
         (["--source", "folder:parts", "--store", "no/x.db"], 6, "the folder no does not exist; make it"),
         (["--source", "folder:parts", "--store", "/proc/x.db"], 6, "in a writable folder, with --store FILE"),
+        (["--source", "folder:parts", "--store", "tiny.bundle/x.db"], 4, "x.db: is inside the bundle tiny.bundle"),
+        (["--source", "folder:parts", "--to", "csv:tiny.bundle/r.csv"], 4, "r.csv: is inside the bundle tiny.bundle"),
     ],
 )
 def test_what_can_not_start_says_why(shop, capsys, monkeypatch, flags, code, says):
     monkeypatch.chdir(shop)
     assert main(["run", "tiny.bundle", *flags]) == code
     assert says in capsys.readouterr().err
+    assert main(["run", "tiny.bundle", "--source", "folder:parts"]) == 0  # nothing was left in the bundle
 
 
 @pytest.mark.parametrize("flags", [["--max-fps", "0"], ["--deadline-ms", "nan"], ["--parts", "0"], ["--parts", "x"]])
@@ -202,6 +206,33 @@ def test_a_reader_who_leaves_stops_the_line(shop):
     assert "stdout: nobody reads any more; every result is in the store" in err
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+@pytest.mark.parametrize(("fails", "code"), [(False, 141), (True, 6)])
+def test_a_reader_who_leaves_before_the_summary_takes_no_fault_with_him(shop, fails, code):
+    def tiny_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    read, write = os.pipe()
+    os.close(read)
+    source = many(shop) if fails else "folder:parts"
+    with start(shop, "--source", source, stdout=write, preexec_fn=tiny_disk if fails else None) as line:
+        os.close(write)
+        err = line.stderr.read()
+    assert line.returncode == code
+    assert ("the line stopped, and rejected what was in flight" in err) == fails
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+    assert len(rows(shop / "tiny.bundle.db")) >= 12
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full without filling one")
+def test_results_on_a_full_disk_stop_the_line(shop):
+    with open("/dev/full", "w") as full, start(shop, "--source", many(shop), "--to", "stdout:", stdout=full) as line:
+        err = line.stderr.read()
+    assert line.returncode == 6
+    assert "stdout: can not be written (No space left on device); every result is in the store" in err
+    assert "Exception ignored" not in err
 
 
 def test_two_lines_on_one_store(shop):

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lineside.cli.numbers import at_least_one
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a folder per class, a CSV path,label[,split,group], or nuts:")
@@ -14,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", type=Path, metavar="BUNDLE", help="also look for wrong labels with this trained model"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="decoding processes; by default one a core")
+    parser.add_argument("--workers", type=at_least_one, metavar="N", help="decoding processes; by default one a core")
 
 
 def run(args: argparse.Namespace) -> int:

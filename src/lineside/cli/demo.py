@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from time import monotonic
 
+from lineside.cli.numbers import at_least_one
+
 PARTS = 300
 RECIPE = "epochs = 10\n"  # enough to show the chain within four minutes on two cores; more epochs make a better net
 PROMISE = (
@@ -22,17 +24,23 @@ PROMISE = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
     parser.add_argument("-o", "--output", metavar="FOLDER", type=Path, default=Path("demo"), help="where it all goes")
-    parser.add_argument("--parts", metavar="N", type=int, default=PARTS, help="parts of the simulated shift")
+    parser.add_argument("--parts", metavar="N", type=at_least_one, default=PARTS, help="parts of the simulated shift")
 
 
 def run(args: argparse.Namespace) -> int:
     """The chain; the exit code of the first command that fails, else 0."""
     from lineside.cli.main import main
+    from lineside.errors import SettingsError
 
     start = monotonic()
-    args.output.mkdir(parents=True, exist_ok=True)
     bundle, recipe = str(args.output / "nuts.bundle"), args.output / "demo.toml"
-    recipe.write_text(RECIPE)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+        recipe.write_text(RECIPE)
+    except OSError as error:
+        raise SettingsError(
+            f"{args.output}: the demo can not write there ({error.strerror}); name another folder with -o"
+        ) from None
     train = ["train", "nuts:", "-o", bundle, "--accept", "hex_nut", "--max-escape", PROMISE, "--recipe", str(recipe)]
     shift = io.StringIO()
     for command, into in (

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from lineside import __version__
-from lineside.errors import LinesideError, MissingExtra
+from lineside.errors import LinesideError, MissingExtra, SettingsError
 
 VERBS = {  # verb: (module, what it does)
     "demo": ("lineside.cli.demo", "the whole chain on the built-in nuts, in under four minutes"),
@@ -23,13 +23,24 @@ VERBS = {  # verb: (module, what it does)
     "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
 }
-EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings
-3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is not installed · 130 Ctrl-C"""
+EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings,
+or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is
+not installed · 130 Ctrl-C · 141 nobody read the answer to its end"""
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell says of others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    code = _answer(sys.argv[1:] if argv is None else list(argv))
+    try:
+        sys.stdout.flush()
+        return code
+    except OSError as error:  # Python would try again when it exits, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or _unwritten(error)
+
+
+def _answer(argv: list[str]) -> int:
     try:
         args = _parser(only=argv[0] if argv and argv[0] in VERBS else None).parse_args(argv)
         return args.run(args)
@@ -38,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lineside: stopped by Ctrl-C", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `lineside check … | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:  # the last resort: a verb knows better what was wanted
+        return _unwritten(error)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in EXTRA_OF:
             return _say(MissingExtra("this command", error.name.split(".")[0], EXTRA_OF[error.name.split(".")[0]]))
@@ -54,6 +64,8 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "safetensors": "train",
     "tensorboard": "train",
     "sklearn": "train",
+    "matplotlib": "train",
+    "filelock": "train",
     "openvino": "openvino",
     "mitsuba": "render",
     "bd_warehouse": "render",
@@ -63,6 +75,14 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
 def _say(error: LinesideError) -> int:
     print(f"lineside: {error}", file=sys.stderr)
     return error.exit_code
+
+
+def _unwritten(error: OSError) -> int:
+    """What the system refused, as a sentence. Of a reader who has seen enough (`lineside check … | head`): nothing."""
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    where = f"{error.filename}: " if error.filename else ""
+    return _say(SettingsError(f"{where}{error.strerror or error}; look at the name, its permissions and the disk"))
 
 
 def _parser(only: str | None) -> argparse.ArgumentParser:

@@ -1,0 +1,115 @@
+"""The front door: what it says, and its exit code, when the reader leaves, the disk is full, a flag is wrong."""
+
+import errno
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lineside.bundle.samples import EXPECTED, Sample, write_expected
+from lineside.cli import main as door
+from lineside.cli.main import main
+from tests.line.tiny import RED, logits_of, picture, png, write_bundle
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A bundle that verify finds good."""
+    logits = tuple(map(float, logits_of(picture(RED)[None])[0]))
+    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime float32": logits})]
+    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected)}
+    return write_bundle(tmp_path / "good.bundle", extra=extra)
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """A bundle without samples: verify says no."""
+    return write_bundle(tmp_path / "bad.bundle")
+
+
+def lineside(*argv, stdout, unbuffered=""):
+    command, env = [sys.executable, "-m", "lineside", *map(str, argv)], os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=env)
+
+
+@pytest.mark.parametrize(
+    ("which", "unbuffered", "code"), [("good", "", 141), ("bad", "", 1), ("good", "1", 141), ("bad", "1", 141)]
+)
+def test_a_reader_who_leaves_makes_no_yes_of_a_no(request, which, unbuffered, code):
+    """Unbuffered, the first line already finds nobody, and the answer is not reached."""
+    read, write = os.pipe()
+    os.close(read)
+    done = lineside("verify", request.getfixturevalue(which), stdout=write, unbuffered=unbuffered)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(("which", "code"), [("good", 2), ("bad", 1)])
+def test_an_answer_that_the_disk_has_no_room_for_is_no_yes(request, which, code):
+    with open("/dev/full", "w") as full:
+        done = lineside("verify", request.getfixturevalue(which), stdout=full)
+    assert done.returncode == code
+    assert "Exception ignored" not in done.stderr
+    assert ("lineside: No space left on device" in done.stderr) == (code == 2)
+
+
+def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, tmp_path):
+    def refused(path, key):
+        raise OSError(errno.EROFS, "Read-only file system", "out/report.html")
+
+    monkeypatch.setattr("lineside.bundle.verify.verify", refused)
+    assert main(["verify", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("lineside: out/report.html: Read-only file system; look at")
+
+
+def test_a_demo_that_has_no_folder_to_write_to_says_so_before_it_begins(tmp_path, capsys):
+    (tmp_path / "demo").write_text("mine")
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 2
+    out, err = capsys.readouterr()
+    assert "demo: the demo can not write there (File exists); name another folder with -o" in err
+    assert out == ""
+    assert (tmp_path / "demo").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["demo", "--parts", "0"],
+        ["check", "x", "--workers", "-1"],
+        ["check", "x", "--workers", "0"],
+        ["run", "x", "--source", "nuts:", "--parts", "0"],
+    ],
+)
+def test_a_count_below_one_is_refused_at_the_flag(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_every_package_of_an_extra_is_known_by_its_module():
+    """Their absence is exit 7 and the pip command, no traceback. (The weights' package is looked for by its files.)"""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    module_of = {"scikit-learn": "sklearn"}
+    listed = {
+        module_of.get(name, name): extra
+        for extra in ("train", "openvino", "render")
+        for name in (re.split(r"[^\w-]", one)[0] for one in extras[extra])
+        if not name.endswith("-pytorch-model")
+    }
+    assert listed == door.EXTRA_OF
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys, tmp_path):
+    def missing(path, key):
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib.pyplot")
+
+    monkeypatch.setattr("lineside.bundle.verify.verify", missing)
+    assert main(["verify", str(tmp_path)]) == 7
+    assert "pip install 'lineside[train]'" in capsys.readouterr().err
