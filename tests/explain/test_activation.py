@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lineside.errors import SettingsError
 from lineside.explain import deletion
-from lineside.explain.activation import above_of, activation_map, default_stages, is_linear, lead_of, stages_of
+from lineside.explain.activation import above_of, activation_map, adds_up, default_stages, lead_of, stages_of
 from lineside.nets.catalog import NETS
 from lineside.nets.parts import classifier, seq
 from lineside.nets.stages import outputs
@@ -62,10 +62,11 @@ def test_a_picture_without_the_pattern_has_an_empty_map():
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "lenet5"])
 @pytest.mark.parametrize("index", [0, 3])
-def test_the_last_stages_map_adds_up_to_the_lead_of_the_class(name, index):
-    """CAM's promise: the places' sum and the bias are the answer."""
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_the_last_stages_map_adds_up_to_the_lead_of_the_class(name, index, power):
+    """CAM's promise: the places' sum and the bias are the answer; kept by the generalised mean too."""
     torch.manual_seed(3)
-    net = NETS[name].build(4).eval().requires_grad_(False)
+    net = NETS[name].make(4, power).eval().requires_grad_(False)
     x = torch.randn(1, 3, 64, 64)
     last = stages_of(net)[-1]
     found = activation_map(net, x, index, last)
@@ -92,11 +93,27 @@ def test_the_last_stages_map_is_the_layers_row_times_the_maps(name):
     torch.testing.assert_close(activation_map(net, x, 1, last).values, cam, atol=1e-5, rtol=1e-3)
 
 
+def test_by_the_generalised_mean_a_places_share_is_its_activation_to_the_power():
+    """The gradient's way and Euler's: channel's mean × weight, shared out by x³."""
+    torch.manual_seed(4)
+    net = NETS["resnet18"].make(3, 3.0).eval()
+    x = torch.randn(1, 3, 96, 96)
+    fc = net.get_submodule("head.fc")
+    assert isinstance(fc, nn.Linear)
+    row = fc.weight[1] * 1.5 - fc.weight.sum(0) / 2
+    with torch.no_grad():
+        cubes = outputs(net, x)["stage4"][0].double() ** 3
+        mean = cubes.mean((1, 2), keepdim=True) ** (1 / 3)
+        expected = (row[:, None, None] * mean * cubes / cubes.sum((1, 2), keepdim=True).clamp(min=1e-30)).sum(0)
+    found = activation_map(net, x, 1, "stage4")
+    torch.testing.assert_close(found.values, expected.float(), atol=1e-4, rtol=1e-3)
+
+
 def test_maps_below_the_last_and_of_other_heads_do_not_claim_to_be_exact():
     net = NETS["resnet20"].build(3).eval()
     assert not activation_map(net, torch.randn(1, 3, 32, 32), 0, "stage2").exact
     lenet = NETS["lenet5"].build(3).eval()
-    assert not is_linear(lenet)
+    assert not adds_up(lenet)
     assert not activation_map(lenet, torch.randn(1, 3, 32, 32), 0, "stage2").exact
 
 

@@ -160,6 +160,15 @@ def test_the_verb(bundle, picture, tmp_path, capsys):
     assert main(["explain", str(bundle), str(picture), "--stage", "head"]) == 2
 
 
+def test_a_bundle_named_by_a_dot_is_explained_beside_it_and_nothing_goes_into_it(bundle, picture, monkeypatch, capsys):
+    monkeypatch.chdir(bundle)
+    assert main(["explain", ".", str(picture)]) == 0
+    assert "<title>a b.bundle: what" in (bundle.parent / "a b.bundle.explain" / "index.html").read_text("utf-8")
+    assert main(["explain", ".", str(picture), "-o", "here"]) == 4
+    assert "here: is inside the bundle ., which holds only its own files" in capsys.readouterr().err
+    bundles.open_bundle(bundle)
+
+
 def test_a_bundle_of_another_task_is_refused(bundle, picture, tmp_path, capsys):
     values = settings.plain(manifest("resnet20", 32, ("a", "b")))
     other = tmp_path / "other.bundle"

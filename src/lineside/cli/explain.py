@@ -24,11 +24,13 @@ def run(args: argparse.Namespace) -> int:
     """Explain every picture; 0."""
     import json
 
+    from lineside.bundle.folder import beside, outside
     from lineside.explain.explain import explain, summary
     from lineside.progress import bar
     from lineside.settings import plain
 
-    folder = args.output or args.bundle.with_name(f"{args.bundle.name}.explain")
+    folder = args.output or beside(args.bundle, ".explain")
+    outside(args.bundle, folder)
     with bar("explain") as progress:
         written = explain(args.bundle, args.images, folder, category=args.category, stage=args.stage, progress=progress)
     if args.json:

@@ -6,6 +6,10 @@ HiResCAM  Draelos and Carin 2020, arXiv:2011.08891: gradient times activation, p
           At the last stage of such a net it is CAM; elsewhere it stays true to what the net computed, where Grad-CAM
           (Selvaraju et al. 2017, arXiv:1610.02391) averages the gradient over the picture first
 
+With the generalised mean (nets/parts.py, PowerMean) in place of the average, the places still add up to the lead:
+twice the activations give twice the mean, and of such a function gradient times value sums to the function (Euler).
+A place's share of a channel is then x^p of the sum of all x^p, so the highest places get nearly all of it.
+
 What is explained is the class's logit less the mean of the other classes' logits: softmax does not change when all
 logits move together, so a logit alone is no evidence. With two classes one map is the other's negative.
 """
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from lineside.errors import SettingsError
+from lineside.nets.parts import PowerMean
 from lineside.nets.stages import split_at
 
 FINER = 2  # the second map comes from the deepest stage with so many times the last stage's resolution
@@ -42,7 +47,7 @@ def activation_map(net: nn.Sequential, x: Tensor, class_index: int, stage: str) 
     with torch.enable_grad():
         lead = lead_of(above(reached), class_index)
         (gradient,) = torch.autograd.grad(lead.sum(), reached)
-    return ActivationMap(stage, (reached * gradient).sum(1)[0].detach(), stage == stages_of(net)[-1] and is_linear(net))
+    return ActivationMap(stage, (reached * gradient).sum(1)[0].detach(), stage == stages_of(net)[-1] and adds_up(net))
 
 
 def lead_of(logits: Tensor, class_index: int) -> Tensor:
@@ -51,11 +56,11 @@ def lead_of(logits: Tensor, class_index: int) -> Tensor:
     return (logits[:, class_index] * (others + 1) - logits.sum(1)) / max(others, 1)
 
 
-def is_linear(net: nn.Sequential) -> bool:
-    """Whether the head is global pooling and one linear layer, so that the last stage's map is exact."""
+def adds_up(net: nn.Sequential) -> bool:
+    """Whether the head is a mean over all places and one linear layer, so that the last stage's map is exact."""
     head = net.get_submodule("head")
     return isinstance(head, nn.Sequential) and all(
-        isinstance(part, nn.AdaptiveAvgPool2d | nn.Flatten | nn.Dropout | nn.Linear) for part in head
+        isinstance(part, nn.AdaptiveAvgPool2d | PowerMean | nn.Flatten | nn.Dropout | nn.Linear) for part in head
     )
 
 

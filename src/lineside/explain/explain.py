@@ -114,7 +114,8 @@ def _write(folder: Path, bundle: Path, net: nn.Sequential, manifest: Manifest, f
             files = [_put(folder, f"{stem}.map-{m.stage}.png", laid) for m, laid, _ in one.maps]
             files += [_put(folder, f"{stem}.features-{s.stage}.png", s.picture) for s in one.strips]
             written.append((one, tuple(files)))
-        text = render(bundle.name, manifest, sheet, (conv.out_channels, conv.in_channels, conv.kernel_size[0]), found)
+        shape = (conv.out_channels, conv.in_channels, conv.kernel_size[0])
+        text = render(bundle.absolute().name, manifest, sheet, shape, found)
         page = folder / PAGE
         page.write_text(text, "utf-8")
     except OSError as error:
