@@ -25,12 +25,15 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from lineside.bundle.folder import beside, outside
     from lineside.evidence import report as reports
     from lineside.evidence.terminal import show
     from lineside.progress import bar
     from lineside.tasks.classify.evaluate import evaluate, store
     from lineside.tasks.classify.page import as_json, report
 
+    if args.output:
+        outside(args.bundle, args.output)
     evaluation = evaluate(
         args.bundle,
         args.data,
@@ -42,10 +45,11 @@ def run(args: argparse.Namespace) -> int:
     page = report(evaluation)
     text = reports.render(page)
     kept = store(evaluation, text)
-    place = args.output or (None if kept else args.bundle.with_name(f"{args.bundle.name}.report.html"))
+    place = args.output or (None if kept else beside(args.bundle, ".report.html"))
     if place is not None:
         reports.write(place, text)
-    where = str(place or args.bundle / "report.html")
+    packed = f"report.html in {args.bundle}" if args.bundle.is_file() else str(args.bundle / "report.html")
+    where = str(place or packed)
     if args.json:
         print(json.dumps(as_json(evaluation, page, where), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -1,0 +1,38 @@
+"""Where `lineside evaluate` says that the report is: it is there."""
+
+from lineside.bundle import folder
+from lineside.bundle.folder import open_bundle
+from lineside.cli.main import main
+
+NEW = {"blue": 6, "green": 6, "red": 6}
+
+
+def said(out: str) -> str:
+    return out.rpartition("report: ")[2].strip().replace("\n", "")
+
+
+def test_the_report_of_an_archive_is_in_it(bundle, make, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.pack(bundle, "b.zip")
+    assert main(["evaluate", "b.zip", str(make("new", NEW, seed=31))]) in (0, 1)
+    assert said(capsys.readouterr().out) == "report.html in b.zip"
+    assert "report.html" in open_bundle("b.zip").names
+
+
+def test_a_signed_bundle_named_by_a_dot_gets_its_report_beside_it(bundle, make, capsys, monkeypatch):
+    data = make("new", NEW, seed=32)
+    folder.replace(bundle, {}, lambda now: now, sign)
+    monkeypatch.chdir(bundle)
+    assert main(["evaluate", ".", str(data)]) in (0, 1)
+    assert (bundle.parent / "colour.bundle.report.html").exists()
+    assert main(["evaluate", ".", str(data), "-o", "mine.html"]) == 4
+    assert "mine.html: is inside the bundle ." in capsys.readouterr().err
+    open_bundle(bundle)
+
+
+def sign(manifest: bytes) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from lineside.bundle import signature
+
+    return signature.sign(manifest, Ed25519PrivateKey.generate())
