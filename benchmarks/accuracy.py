@@ -44,7 +44,11 @@ def measure(name: str, folder: Path) -> dict:
     if not bundle.exists():
         lineside("train", source, "-o", str(bundle), "--net", net, "--recipe", str(written), *accept)
     evaluated = json.loads(lineside("evaluate", str(bundle), source, "--json"))
-    run = json.loads(bundle.with_name(bundle.name + ".run").joinpath("ended.json").read_text())
+    folder_of_run = bundle.with_name(bundle.name + ".run")
+    run = json.loads((folder_of_run / "ended.json").read_text())
+    steps_s = run["seconds"]
+    if (history := folder_of_run / "history.jsonl").is_file():  # counts the starts before a kill, too
+        steps_s |= {"training": json.loads(history.read_text().splitlines()[-1])["seconds"]}
     for place in ("bundle", "data", "report"):  # temporary paths
         evaluated.pop(place)
     row = {

@@ -9,8 +9,6 @@ synchronous = FULL, CSV sink) take the same pictures one after the other, so tha
 overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds
 share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds
 commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
-
-The recorded results are from when ONNX Runtime's threads spun for 35 ms after each inference: that is what p99 shows.
 """
 
 import argparse
