@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from lineside.tasks.classify.plan import Candidate, pick, sample
+from lineside.errors import SettingsError
+from lineside.learn.recipe import Recipe
+from lineside.nets.catalog import NETS
+from lineside.tasks.classify.plan import Candidate, _fits, pick, sample
 
 
 def candidate(net: str, latency_ms: float, wrong: range, n: int = 200) -> Candidate:
@@ -28,6 +31,13 @@ def test_equals_give_the_faster_one_and_a_single_one_is_taken():
     twins = [candidate("slow", 20, range(4)), candidate("fast", 5, range(4))]
     assert pick(twins)[0].net == "fast"
     assert pick(twins[:1])[0].net == "slow"
+
+
+def test_a_picture_too_small_for_the_net_is_refused():
+    with pytest.raises(SettingsError, match="size_px = 28 is too small for lenet5, which is made for 32; raise it"):
+        _fits(Recipe(net="lenet5", size_px=28), NETS["lenet5"])
+    for name, row in NETS.items():
+        _fits(Recipe(net=name, size_px=row.size_px), row)
 
 
 def test_a_rare_class_is_in_every_sample():

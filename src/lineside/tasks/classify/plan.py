@@ -77,6 +77,7 @@ def decide(
         why.append(f"net {recipe.net}: as asked; {took:.1f} ms a picture here, {max_latency_ms:g} allowed")
     row = find(recipe.net)
     recipe = replace(recipe, size_px=_side(recipe, row))
+    _fits(recipe, row)
     pretrained = bool(row.weights) and recipe.weights != "none"
     if recipe.freeze_below == "auto":
         stage = next(s.name for s in row.stages if s.stride >= FREEZE_TO_STRIDE) if pretrained else ""
@@ -93,6 +94,19 @@ def decide(
         recipe = replace(recipe, precision=name)
         why.append(f"training in {sentence}")
     return recipe, why
+
+
+def _fits(recipe: Recipe, row: Net) -> None:
+    """SettingsError where a picture of size_px is too small for the net's kernels; tried on the meta device."""
+    with torch.device("meta"):
+        net, x = row.build(2).eval(), torch.zeros(1, 3, recipe.size_px, recipe.size_px)
+    try:
+        net(x)
+    except RuntimeError:
+        raise SettingsError(
+            f"size_px = {recipe.size_px} is too small for {recipe.net}, which is made for {row.size_px}; raise it, "
+            "or leave it out"
+        ) from None
 
 
 def _precision(
