@@ -75,6 +75,7 @@ def test_a_changed_manifest(bundle, keys):
 def test_a_manifest_changed_after_signing_is_neither_run_nor_signed_nor_packed(bundle, keys, tmp_path):
     from lineside.bundle import model
     from lineside.bundle.export import rebuild
+    from lineside.line.start import start
 
     sign(bundle, keys[0])
     model.load(bundle)
@@ -85,6 +86,7 @@ def test_a_manifest_changed_after_signing_is_neither_run_nor_signed_nor_packed(b
     before = file.read_bytes()
     for use in (
         model.load,
+        lambda path: start(path, "nuts:"),
         rebuild,
         lambda path: sign(path, keys[0]),
         lambda path: folder.pack(path, tmp_path / "a.zip"),

@@ -43,15 +43,12 @@ def load(
     BundleError says what is wrong with the bundle; MissingExtra that this machine lacks the engine.
     """
 
-    def read(bundle: Bundle) -> Model:
-        bundle.signed_by()
-        return opened(bundle, choose(bundle, engine, precision), threads)
-
-    return steady(path, read)
+    return steady(path, lambda bundle: opened(bundle, choose(bundle, engine, precision), threads))
 
 
 def opened(bundle: Bundle, served: Served, threads: int | None = None) -> Model:
-    """One of the served models of an open bundle."""
+    """One of the served models of an open bundle; BundleError where its signature does not fit."""
+    bundle.signed_by()
     graph = bundle.read(served.file)
     try:
         infer = open_model(served.engine, graph, served.precision, threads)

@@ -55,5 +55,4 @@ class Net:
 
     def make(self, classes: int, pool_power: float = 1.0) -> nn.Sequential:
         """The net from scratch with so many outputs; pool_power: see nets/parts.py, PowerMean."""
-        net = self.build(classes)
-        return net if pool_power == 1 else pool_by(net, pool_power)
+        return pool_by(self.build(classes), pool_power)

@@ -96,6 +96,8 @@ def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
 def pool_by(net: nn.Sequential, power: float) -> nn.Sequential:
     """net with the generalised mean of this power over its last maps; 1: the average it comes with. In place."""
     head = net.get_submodule("head")
+    if power == 1:
+        return net
     if not hasattr(head, "pool"):
         raise SettingsError(f"pool_power is {power:g}, but this net pools no last maps; leave it at 1")
     head.pool = PowerMean(power)

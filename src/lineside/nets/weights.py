@@ -53,7 +53,7 @@ def load_weights(
     nn.init.zeros_(new.weight)
     nn.init.zeros_(new.bias)
     loaded.set_submodule("head.fc", new)
-    return (loaded if pool_power == 1 else pool_by(loaded, pool_power)).train()
+    return pool_by(loaded, pool_power).train()
 
 
 def published(
