@@ -1,20 +1,26 @@
 """How long one picture takes: the bundle's runtime end to end, against eager PyTorch and against the bare engine.
 
-For each net and served engine, at batch 1, in one process, taking turns picture by picture:
+For each net and served engine, at batch 1, taking turns picture by picture:
 
-    bundle    file → data/picture.py → Model.infer → margin and verdict     (what the line does)
+    bundle    file → data/picture.py → the bundle's engine → margin and verdict     (what the line does)
+    ready     the same engine on a decoded array, nothing else: the bare engine
+    decode    file → data/picture.py alone
     eager     file → PIL → resize and net in eager float32 torch → threshold: what a user would write instead
-    ready     Model's engine on a decoded array, session.run alone: the bare engine
 
-Ratios are taken picture by picture, so that a busy machine slows both sides, and given as a median with its quartiles.
+eager has a process of its own: torch's threads would take a core from whoever runs next in the same one. Ratios are
+taken picture by picture, so that a busy machine slows both sides, and given as a median with its quartiles.
 Writes benchmarks/results/inference.json.
 
     python -m benchmarks.inference DATA [--nets resnet18 …] [--pictures 100] [--threads 2]
 """
 
 import argparse
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +29,9 @@ from PIL import Image
 
 from benchmarks import record
 from lineside.bundle import engine, export
+from lineside.bundle.manifest import EngineName, Precision
 from lineside.data import picture, read
-from lineside.evidence.operating import choose
+from lineside.evidence.operating import OperatingPoint, choose
 from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
 from lineside.tasks.classify.decode import decider, margin
@@ -32,6 +39,10 @@ from lineside.tasks.classify.decode import decider, margin
 DEFAULT_NETS = ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0")
 ENGINES = (("onnxruntime", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
 CLASSES, ACCEPT = ("a", "b", "c"), ("a",)
+PAUSE_S = 0.02  # after each run: threads that spin for the next one have gone to sleep
+SPAWN = multiprocessing.get_context("spawn")
+Kinds = dict[str, Callable[[Path], object]]
+Time = Callable[[str, Path], float]
 
 
 def main() -> None:
@@ -41,7 +52,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     dataset = read.read(args.data)
     step = max(1, len(dataset.pictures) // args.pictures)
     files = [one.path for one in dataset.pictures[::step]][: args.pictures]
@@ -56,55 +66,63 @@ def main() -> None:
 
 def measure(name: str, files: list[Path], threads: int) -> list[dict]:
     """A row for each engine."""
-    torch.manual_seed(0)
     row = NETS[name]
-    net = row.build(len(CLASSES)).eval()
-    net_input = Input(row.size_px, row.mean, row.std)
-    graph = export.to_onnx(net, net_input, 1.0)
-    rng = np.random.default_rng(0)
-    is_good = np.arange(200) % 2 == 0
-    point = choose(rng.normal(size=200) + 4 * is_good, is_good, max_escape=0.05)
-    decide = decider(CLASSES, ACCEPT, point)
-    eager = eager_loop(net, net_input, point.accept_at)
-    rows = []
-    for which, precision in ENGINES:
-        infer = engine.open_model(which, graph, precision, threads)
-        pictures = {file: picture.load(file)[None] for file in files}
-        took = race(
-            files,
-            {
-                "bundle": lambda file, infer=infer: decide(infer(picture.load(file)[None])[0]),
-                "ready": lambda file, infer=infer, pictures=pictures: infer(pictures[file]),
-                "decode": picture.load,
-                "eager": eager,
-            },
-        )
-        rows.append(
-            {
-                "net": name,
-                "engine": which,
-                "precision": precision,
-                "n": len(files),
-                "ms": {kind: spread(times) for kind, times in took.items()},
-                "eager_over_bundle": spread(took["eager"] / took["bundle"]),
-                "bundle_over_ready": spread(took["bundle"] / took["ready"]),
-                "bundle_over_decode_and_ready": spread(took["bundle"] / (took["decode"] + took["ready"])),
-            }
-        )
-        last = rows[-1]
-        print(
-            f"{name:<20}{which:<12}{precision:<9} bundle {last['ms']['bundle']['median']:7.2f} ms"
-            f"   eager ×{last['eager_over_bundle']['median']:.2f}"
-            f"   over the bare engine ×{last['bundle_over_ready']['median']:.3f}",
-            flush=True,
-        )
+    graph = export.to_onnx(random_net(name), Input(row.size_px, row.mean, row.std), 1.0)
+    with racing(partial(eager, name, threads)) as eagerly:
+        rows = []
+        for which, precision in ENGINES:
+            with racing(partial(runtime, graph, which, precision, threads, files)) as ours:
+                took = race(files, {"bundle": ours, "ready": ours, "decode": ours, "eager": eagerly})
+            rows.append(
+                {
+                    "net": name,
+                    "engine": which,
+                    "precision": precision,
+                    "n": len(files),
+                    "ms": {kind: spread(times) for kind, times in took.items()},
+                    "eager_over_bundle": spread(took["eager"] / took["bundle"]),
+                    "bundle_over_ready": spread(took["bundle"] / took["ready"]),
+                    "bundle_over_decode_and_ready": spread(took["bundle"] / (took["decode"] + took["ready"])),
+                }
+            )
+            last = rows[-1]
+            print(
+                f"{name:<20}{which:<12}{precision:<9} bundle {last['ms']['bundle']['median']:7.2f} ms"
+                f"   eager ×{last['eager_over_bundle']['median']:.2f}"
+                f"   over the bare engine ×{last['bundle_over_ready']['median']:.3f}",
+                flush=True,
+            )
     return rows
 
 
-def eager_loop(net: torch.nn.Module, net_input: Input, accept_at: float) -> Callable[[Path], bool]:
+def random_net(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return NETS[name].build(len(CLASSES)).eval()
+
+
+def operating_point() -> OperatingPoint:
+    rng = np.random.default_rng(0)
+    is_good = np.arange(200) % 2 == 0
+    return choose(rng.normal(size=200) + 4 * is_good, is_good, max_escape=0.05)
+
+
+def runtime(graph: bytes, which: EngineName, precision: Precision, threads: int, files: list[Path]) -> Kinds:
+    """What the line does with a file, and its parts."""
+    decide = decider(CLASSES, ACCEPT, operating_point())
+    infer = engine.open_model(which, graph, precision, threads)
+    pictures = {file: picture.load(file)[None] for file in files}
+    return {
+        "bundle": lambda file: decide(infer(picture.load(file)[None])[0]),
+        "ready": lambda file: infer(pictures[file]),
+        "decode": picture.load,
+    }
+
+
+def eager(name: str, threads: int) -> Kinds:
     """What a user would write: PIL, the resize in torch, the net, a threshold."""
+    torch.set_num_threads(threads)
+    net, side, accept_at = random_net(name), NETS[name].size_px, operating_point().accept_at
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    side = net_input.size_px
 
     def run(file: Path) -> bool:
         with Image.open(file) as image:
@@ -115,23 +133,51 @@ def eager_loop(net: torch.nn.Module, net_input: Input, accept_at: float) -> Call
             logits = net((x - mean) / std)
         return bool(margin(logits.numpy(), [0])[0] >= accept_at)
 
-    return run
+    return {"eager": run}
 
 
-def race(files: list[Path], kinds: dict[str, Callable[[Path], object]]) -> dict[str, np.ndarray]:
+def race(files: list[Path], kinds: dict[str, Time]) -> dict[str, np.ndarray]:
     """ms of every kind on every file, one after the other for each file, in an order that changes."""
     took: dict[str, list[float]] = {kind: [] for kind in kinds}
     order = list(kinds)
-    for run in kinds.values():
-        for file in files[:5]:
-            run(file)
+    for kind, timed in kinds.items():
+        for file in files[:10]:
+            timed(kind, file)
     for file in files:
         order.append(order.pop(0))
         for kind in order:
-            begun = time.perf_counter()
-            kinds[kind](file)
-            took[kind].append(1e3 * (time.perf_counter() - begun))
+            took[kind].append(kinds[kind](kind, file))
     return {kind: np.array(times) for kind, times in took.items()}
+
+
+@contextmanager
+def racing(make: Callable[[], Kinds]) -> Iterator[Time]:
+    """A process that has made its kinds and waits: time(kind, file) → ms there."""
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=_wait, args=(make, there), daemon=True)
+    process.start()
+
+    def timed(kind: str, file: Path) -> float:
+        here.send((kind, file))
+        return here.recv()
+
+    try:
+        yield timed
+    finally:
+        here.send(None)
+        process.join()
+
+
+def _wait(make: Callable[[], Kinds], pipe: Connection) -> None:
+    kinds = make()
+    while asked := pipe.recv():
+        kind, file = asked
+        run = kinds[kind]
+        begun = time.perf_counter()
+        run(file)
+        took = 1e3 * (time.perf_counter() - begun)
+        time.sleep(PAUSE_S)
+        pipe.send(took)
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
