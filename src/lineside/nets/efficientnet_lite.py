@@ -85,6 +85,7 @@ NETS = {
     "efficientnet_lite0": Net(
         build=build,
         params=4_652_008,
+        counted="the package's file: the tensors of its weights",
         macs=385_187_552,  # TensorFlow's table says 407 M: it counts more than convolutions and the linear layer
         classes=1000,
         size_px=224,

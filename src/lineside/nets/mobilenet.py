@@ -77,6 +77,7 @@ NETS = {
     "mobilenet_v2": Net(
         build=build,
         params=3_504_872,
+        counted="torchvision 0.29",
         macs=300_774_272,
         classes=1000,
         size_px=224,

@@ -17,11 +17,21 @@ PLAIN_MEAN = PLAIN_STD = (0.5, 0.5, 0.5)  # RGB in [0, 1] → [−1, 1], for net
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A named part of the net below the head, and its output map."""
+    """A named part of the net below the head, and what it puts out: (N, channels, H / stride, W / stride)."""
 
     name: str
     channels: int
     stride: int
+    tokens: bool = False  # (N, 1 + H·W / stride², channels) instead: a class token, then the places row by row
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the authors (or a library that trained the net) say it reaches on ImageNet's validation pictures."""
+
+    top1: float | None  # percent right, single model; None where it is not said
+    top5: float | None
+    source: str  # paper and table, or library and row; with the crop where it is not one of size_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class Net:
     """One row of the catalog."""
 
     build: Callable[[int], nn.Sequential]  # classes → named stages; first "stem", last "head" (pool, flat, …, fc)
-    params: int  # with `classes` outputs
+    params: int  # with `classes` outputs; counted says who else has this integer
     macs: int  # of one picture of size_px x size_px
     classes: int  # of the published figures: 1000, or 10 for nets of small pictures
     size_px: int
@@ -52,6 +62,9 @@ class Net:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     weights: tuple[Weights, ...] = ()  # the first is the default; () = from scratch
+    counted: str = ""  # where params is published ("torchvision 0.29", "timm 1.0", "the paper's table 1 by hand")
+    published: Published | None = None  # None: nobody says, or weights[0] says it
+    least_px: int = 32  # no smaller side works
 
     def make(self, classes: int, pool_power: float = 1.0) -> nn.Sequential:
         """The net from scratch with so many outputs; pool_power: see nets/parts.py, PowerMean."""

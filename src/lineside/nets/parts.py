@@ -25,6 +25,51 @@ class Residual(nn.Module):
         return self.shortcut(x) + self.body(x)
 
 
+class Concat(nn.Module):
+    """Every branch sees x; what they put out is joined along the channels (inception, dense blocks)."""
+
+    def __init__(self, **branches: nn.Module):
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches.values()], 1)
+
+
+class Gate(nn.Module):
+    """x · gate(x), gate(x) of shape (N, C, 1, 1): squeeze-and-excitation (Hu et al. 2017, arXiv:1709.01507, fig. 2)."""
+
+    def __init__(self, gate: nn.Module):
+        super().__init__()
+        self.gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class Split(nn.Module):
+    """The first half of the channels passes by, the second goes through body (ShuffleNet v2, fig. 3c)."""
+
+    def __init__(self, body: nn.Module):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, worked = x.chunk(2, 1)
+        return torch.cat([kept, self.body(worked)], 1)
+
+
+class Shuffle(nn.Module):
+    """(N, g·n, H, W) → (N, n·g, H, W): interleave the channels of g groups (ShuffleNet v1, fig. 1c)."""
+
+    def __init__(self, groups: int):
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
 class PowerMean(nn.Module):
     """(N, C, H, W) → (N, C, 1, 1): the generalised mean (mean of xᵖ)^(1/p) over H, W of what is positive in x.
 
@@ -93,12 +138,18 @@ def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
     return seq(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), **drop, fc=nn.Linear(cin, classes))
 
 
+def pools_to_one(net: nn.Sequential) -> bool:
+    """Whether the head begins with one mean over all places of the last maps."""
+    pool = getattr(net.get_submodule("head"), "pool", None)
+    return isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1))
+
+
 def pool_by(net: nn.Sequential, power: float) -> nn.Sequential:
     """net with the generalised mean of this power over its last maps; 1: the average it comes with. In place."""
-    head = net.get_submodule("head")
     if power == 1:
         return net
-    if not hasattr(head, "pool"):
+    head = net.get_submodule("head")
+    if not pools_to_one(net):
         raise SettingsError(f"pool_power is {power:g}, but this net pools no last maps; leave it at 1")
     head.pool = PowerMean(power)
     return net

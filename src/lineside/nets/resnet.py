@@ -106,6 +106,7 @@ NETS = {
     "resnet18": Net(
         build=partial(build, FAMILY["resnet18"]),
         params=11_689_512,
+        counted="torchvision 0.29",
         macs=1_814_073_344,
         classes=1000,
         size_px=224,
@@ -116,6 +117,7 @@ NETS = {
     "resnet34": Net(
         build=partial(build, FAMILY["resnet34"]),
         params=21_797_672,
+        counted="torchvision 0.29",
         macs=3_663_761_408,
         classes=1000,
         size_px=224,
@@ -126,6 +128,7 @@ NETS = {
     "resnet50": Net(
         build=partial(build, FAMILY["resnet50"]),
         params=25_557_032,
+        counted="torchvision 0.29",
         macs=4_089_184_256,
         classes=1000,
         size_px=224,
@@ -142,6 +145,7 @@ NETS = {
     "resnet20": Net(
         build=partial(build, FAMILY["resnet20"]),
         params=269_722,
+        counted="the paper: 0.27 M; by hand, 16-32-64 maps and shortcuts without parameters",
         macs=40_551_040,
         classes=10,
         size_px=32,

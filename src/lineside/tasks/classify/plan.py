@@ -30,6 +30,7 @@ from lineside.learn.run_folder import RunFolder
 from lineside.nets.catalog import NETS, find
 from lineside.nets.input import Input
 from lineside.nets.net import Net
+from lineside.nets.parts import pools_to_one
 from lineside.nets.stages import split_at
 from lineside.nets.weights import at_hand, load_weights
 from lineside.progress import Progress, Screen
@@ -88,7 +89,7 @@ def decide(
             else "training every stage: there are no weights to keep"
         )
     if not recipe.pool_power:
-        recipe = replace(recipe, pool_power=POOL_POWER if pretrained else 1.0)
+        recipe = replace(recipe, pool_power=POOL_POWER if pretrained and _pools(row) else 1.0)
     if recipe.precision == "auto":
         name, sentence = _precision(recipe, row, len(classes), device)
         recipe = replace(recipe, precision=name)
@@ -123,6 +124,11 @@ def _precision(
     with torch.no_grad():
         x = below.eval()(x)
     return precision.fastest(above.to(device), x.to(device))
+
+
+def _pools(row: Net) -> bool:
+    with torch.device("meta"):
+        return pools_to_one(row.build(2))
 
 
 def _side(recipe: Recipe, row: Net) -> int:
