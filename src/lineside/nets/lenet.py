@@ -10,10 +10,10 @@ lenet5_1998  60,000 trainable parameters and 340,908 connections, as the paper c
   C3     a map sees the maps of S2 that table I gives it: three, four or all six.
   S2 S4  the mean of 2x2, times one gain, plus one bias per map. (The paper takes the sum: its gain is a quarter.)
   C1-F6  1.7159 · tanh(2x / 3) after every layer ("units in layers up to F6").
-  out    one radial basis unit a class: ‖x − w‖² to a fixed code w of ±1, drawn on 7 x 12 = 84 pixels. As
-         ‖x − w‖² = ‖x‖² + 84 − 2w·x and ‖x‖² is the same for all classes, the last layer here is linear, fc(x) =
-         2w·x − 84 = ‖x‖² − ‖x − w‖²: the order of the classes and every softmax are those of −‖x − w‖². It is fixed
-         (buffers, not parameters); a task may put an nn.Linear of its own there, as in every net.
+  out    one radial basis unit a class: ‖x − w‖² to a fixed code w of ±1, drawn on 7 x 12 = 84 pixels. ‖x − w‖² =
+         ‖x‖² + 84 − 2w·x, and ‖x‖² + 84 is the same for all classes: the last layer here is linear, fc(x) = 2w·x, and
+         the order of the classes and every softmax are those of −‖x − w‖². It is fixed (buffers, not parameters); a
+         task may put an nn.Linear of its own there, as in every net.
          The digits are our drawing: the paper's figure 3 is a picture. Other numbers of classes get random codes, the
          paper's alternative. The paper's losses, eq. 8 and 9, need ‖x − w‖² itself: distances().
   start  uniform in ±2.4 / inputs (appendix A); biases 0.
@@ -128,17 +128,17 @@ def codes(classes: int) -> list[list[int]]:
 
 
 def radial(classes: int) -> nn.Linear:
-    """The output: a linear layer that learns nothing, fc(x) = 2w·x − 84."""
-    fc, centres = nn.Linear(84, classes), torch.tensor(codes(classes), dtype=torch.float32)
+    """The output: a linear layer that learns nothing, fc(x) = 2w·x."""
+    fc = nn.Linear(84, classes)
     del fc.weight, fc.bias
-    fc.register_buffer("weight", 2 * centres)
-    fc.register_buffer("bias", -centres.square().sum(1))
+    fc.register_buffer("weight", 2 * torch.tensor(codes(classes), dtype=torch.float32))
+    fc.register_buffer("bias", torch.zeros(classes))  # not −84: beside it a bfloat16 would lose what differs
     return fc
 
 
 def distances(f6: Tensor, logits: Tensor) -> Tensor:
     """What the paper's output units give, (N, K): ‖x − w‖² of F6's (N, 84) to every class's code."""
-    return f6.square().sum(1, keepdim=True) - logits
+    return f6.square().sum(1, keepdim=True) + 84 - logits
 
 
 def build_1998(classes: int = 10) -> nn.Sequential:
