@@ -3,10 +3,34 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet
+from lineside.nets import (
+    densenet,
+    efficientnet_lite,
+    lenet,
+    mobilenet,
+    preact,
+    resnet,
+    resnet_cifar,
+    resnet_paper,
+    resnext,
+    senet,
+    wide,
+)
 from lineside.nets.net import Net
 
-NETS: dict[str, Net] = {**lenet.NETS, **resnet.NETS, **mobilenet.NETS, **efficientnet_lite.NETS}
+NETS: dict[str, Net] = {
+    **lenet.NETS,
+    **resnet.NETS,
+    **resnet_paper.NETS,
+    **resnet_cifar.NETS,
+    **preact.NETS,
+    **wide.NETS,
+    **resnext.NETS,
+    **senet.NETS,
+    **densenet.NETS,
+    **mobilenet.NETS,
+    **efficientnet_lite.NETS,
+}
 
 
 def find(name: str) -> Net:

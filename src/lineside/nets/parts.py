@@ -132,6 +132,16 @@ def conv_bn(
     return seq(conv=conv(cin, cout, k, stride, k // 2, groups), bn=norm(cout), **({"act": act()} if act else {}))
 
 
+def bn_relu(channels: int) -> nn.Sequential:
+    """The activation of nets that activate before they convolve."""
+    return seq(bn=nn.BatchNorm2d(channels), act=nn.ReLU())
+
+
+def bn_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
+    """Batch norm, ReLU, and a k x k convolution that keeps H, W at stride 1 (pre-activation ResNets, DenseNet)."""
+    return seq(bn=nn.BatchNorm2d(cin), act=nn.ReLU(), conv=conv(cin, cout, k, stride, k // 2))
+
+
 def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
     """The head: global average over H, W, then one linear layer."""
     drop = {"drop": nn.Dropout(dropout)} if dropout else {}
