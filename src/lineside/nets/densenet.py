@@ -2,6 +2,7 @@
 
 Huang et al. 2016, arXiv:1608.06993, table 1 (121, 169, 201, 264: growth 32), section 3 (bottleneck of 4·growth, the
 transition halves the channels: "BC"). 161 is growth 48, of the authors' repository, not of table 1.
+The 264 of table 1 has 2 · (6 + 12 + 64 + 48) + 5 = 265 layers; the others are what their names say.
 
 A layer is pre-activation 1x1, 3x3; its `growth` channels are joined behind its input, so a block of L layers has
 L (L + 1) / 2 connections where a plain one has L. The transition is the first part of the stage that follows.

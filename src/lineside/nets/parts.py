@@ -132,6 +132,24 @@ def conv_bn(
     return seq(conv=conv(cin, cout, k, stride, k // 2, groups), bn=norm(cout), **({"act": act()} if act else {}))
 
 
+def squeeze(
+    channels: int,
+    middle: int,
+    act: type[nn.Module] = nn.ReLU,
+    gate: type[nn.Module] = nn.Sigmoid,
+) -> Gate:
+    """Squeeze-and-excitation of these channels through `middle`: average, two 1x1 convolutions with bias, gate."""
+    return Gate(
+        seq(
+            pool=nn.AdaptiveAvgPool2d(1),
+            reduce=nn.Conv2d(channels, middle, 1),
+            act=act(),
+            expand=nn.Conv2d(middle, channels, 1),
+            gate=gate(),
+        )
+    )
+
+
 def bn_relu(channels: int) -> nn.Sequential:
     """The activation of nets that activate before they convolve."""
     return seq(bn=nn.BatchNorm2d(channels), act=nn.ReLU())

@@ -16,29 +16,16 @@ from functools import partial
 from torch import nn
 
 from lineside.nets.net import Published
-from lineside.nets.parts import Gate, Residual, conv_bn, seq
+from lineside.nets.parts import Residual, conv_bn, seq, squeeze
 from lineside.nets.resnet import BASIC, Body, ResNet, basic, bottleneck, row, stages
 
 REDUCTION = 16
 
 
-def gate(channels: int) -> Gate:
-    """Averages of the channels → a factor between 0 and 1 for each."""
-    return Gate(
-        seq(
-            pool=nn.AdaptiveAvgPool2d(1),
-            squeeze=nn.Conv2d(channels, channels // REDUCTION, 1),
-            act=nn.ReLU(),
-            excite=nn.Conv2d(channels // REDUCTION, channels, 1),
-            sigmoid=nn.Sigmoid(),
-        )
-    )
-
-
 def gated(body: Body, cin: int, width: int, stride: int) -> tuple[nn.Sequential, int]:
     """The body, then its gate."""
     layers, cout = body(cin, width, stride)
-    layers.add_module("gate", gate(cout))
+    layers.add_module("gate", squeeze(cout, cout // REDUCTION))
     return layers, cout
 
 
