@@ -5,14 +5,21 @@ from difflib import get_close_matches
 from lineside.errors import SettingsError
 from lineside.nets import (
     alexnet,
+    densenet,
     efficientnet_lite,
     googlenet,
     inception,
     inception_v4,
     lenet,
     mobilenet,
+    preact,
     resnet,
+    resnet_cifar,
+    resnet_paper,
+    resnext,
+    senet,
     vgg,
+    wide,
     zfnet,
 )
 from lineside.nets.net import Net
@@ -26,6 +33,13 @@ NETS: dict[str, Net] = {
     **inception.NETS,
     **inception_v4.NETS,
     **resnet.NETS,
+    **resnet_paper.NETS,
+    **resnet_cifar.NETS,
+    **preact.NETS,
+    **wide.NETS,
+    **resnext.NETS,
+    **senet.NETS,
+    **densenet.NETS,
     **mobilenet.NETS,
     **efficientnet_lite.NETS,
 }

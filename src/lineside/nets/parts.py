@@ -140,6 +140,34 @@ def conv_act(
     return seq(conv=nn.Conv2d(cin, cout, k, stride, padding, groups=groups), act=nn.ReLU())
 
 
+def squeeze(
+    channels: int,
+    middle: int,
+    act: type[nn.Module] = nn.ReLU,
+    gate: type[nn.Module] = nn.Sigmoid,
+) -> Gate:
+    """Squeeze-and-excitation of these channels through `middle`: average, two 1x1 convolutions with bias, gate."""
+    return Gate(
+        seq(
+            pool=nn.AdaptiveAvgPool2d(1),
+            reduce=nn.Conv2d(channels, middle, 1),
+            act=act(),
+            expand=nn.Conv2d(middle, channels, 1),
+            gate=gate(),
+        )
+    )
+
+
+def bn_relu(channels: int) -> nn.Sequential:
+    """The activation of nets that activate before they convolve."""
+    return seq(bn=nn.BatchNorm2d(channels), act=nn.ReLU())
+
+
+def bn_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
+    """Batch norm, ReLU, and a k x k convolution that keeps H, W at stride 1 (pre-activation ResNets, DenseNet)."""
+    return seq(bn=nn.BatchNorm2d(cin), act=nn.ReLU(), conv=conv(cin, cout, k, stride, k // 2))
+
+
 def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
     """The head: global average over H, W, then one linear layer."""
     drop = {"drop": nn.Dropout(dropout)} if dropout else {}
