@@ -3,10 +3,46 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet
+from lineside.nets import (
+    alexnet,
+    densenet,
+    efficientnet_lite,
+    googlenet,
+    inception,
+    inception_v4,
+    lenet,
+    mobilenet,
+    preact,
+    resnet,
+    resnet_cifar,
+    resnet_paper,
+    resnext,
+    senet,
+    vgg,
+    wide,
+    zfnet,
+)
 from lineside.nets.net import Net
 
-NETS: dict[str, Net] = {**lenet.NETS, **resnet.NETS, **mobilenet.NETS, **efficientnet_lite.NETS}
+NETS: dict[str, Net] = {
+    **lenet.NETS,
+    **alexnet.NETS,
+    **zfnet.NETS,
+    **vgg.NETS,
+    **googlenet.NETS,
+    **inception.NETS,
+    **inception_v4.NETS,
+    **resnet.NETS,
+    **resnet_paper.NETS,
+    **resnet_cifar.NETS,
+    **preact.NETS,
+    **wide.NETS,
+    **resnext.NETS,
+    **senet.NETS,
+    **densenet.NETS,
+    **mobilenet.NETS,
+    **efficientnet_lite.NETS,
+}
 
 
 def find(name: str) -> Net:
