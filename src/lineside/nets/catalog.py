@@ -3,10 +3,32 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet
+from lineside.nets import (
+    efficientnet,
+    efficientnet_lite,
+    lenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    nasnet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+)
 from lineside.nets.net import Net
 
-NETS: dict[str, Net] = {**lenet.NETS, **resnet.NETS, **mobilenet.NETS, **efficientnet_lite.NETS}
+NETS: dict[str, Net] = {
+    **lenet.NETS,
+    **resnet.NETS,
+    **mobilenet_v1.NETS,
+    **mobilenet_v2.NETS,
+    **mobilenet_v3.NETS,
+    **shufflenet_v1.NETS,
+    **shufflenet_v2.NETS,
+    **efficientnet.NETS,
+    **efficientnet_lite.NETS,
+    **nasnet.NETS,
+}
 
 
 def find(name: str) -> Net:
