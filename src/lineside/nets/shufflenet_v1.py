@@ -5,9 +5,11 @@ Zhang et al. 2017, arXiv:1707.01083, table 1 (channels for g = 1, 2, 3, 4, 8), f
 
 The first 1x1 convolution of all has no groups, as it sees only 24 channels (section 3.2). Other scales multiply all
 channels of table 1 but those of the first convolution, which are 12, 24, 24 and 48 at 0.5, 1, 1.5 and 2 in the authors'
-release (github.com/megvii-model/ShuffleNet-Series): with 36 at 1.5 the net would cost 300 M, the paper says 292 M. The
-paper's MACs leave the classifier out. Ours has a bias, the release's has none. What table 2 calls 0.5x with g = 4 or 8
-is not here: a quarter of 136 or 192 channels does not divide into groups of that number, and the paper says nothing.
+release (github.com/megvii-model/ShuffleNet-Series): with 36 at 1.5 the net would cost 300 M, the paper says 292 M.
+Table 1's MACs leave the classifier out. Ours has a bias, the release's has none.
+
+Table 2's 0.5x with g = 4 is not here: half of 272 channels, a quarter of it, does not divide into 4 groups; section 4.2
+says that it ended in 576 channels and not in 544, and no more.
 """
 
 from dataclasses import dataclass
