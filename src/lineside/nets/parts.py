@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineside.errors import SettingsError
@@ -68,6 +69,48 @@ class Shuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class StochasticDepth(nn.Module):
+    """A picture's x is 0 with this probability, else x / (1 − p); in eval x. Huang et al. 2016, arXiv:1603.09382.
+
+    At the end of a residual body: in training the block is now and then only its shortcut.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * F.dropout(x.new_ones(x.shape[0], *[1] * (x.dim() - 1)), self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"
+
+
+class SamePad(nn.Module):
+    """Zeros around x as TensorFlow's SAME puts them for a k x k window: a side n gives ceil(n / stride) afterwards.
+
+    An odd number of zeros has the greater part behind. At stride 2 that is as many before as behind on an odd side and
+    one less before on an even one, so no fixed pad is right for every picture; the side is known when a graph is made.
+    """
+
+    def __init__(self, k: int, stride: int):
+        super().__init__()
+        self.k, self.stride = k, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, [zeros for n in (x.shape[-1], x.shape[-2]) for zeros in self.around(n)])
+
+    def around(self, n: int) -> tuple[int, int]:
+        """Zeros before and behind a side of n."""
+        zeros = max((-(-n // self.stride) - 1) * self.stride + self.k - n, 0)
+        return zeros // 2, zeros - zeros // 2
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, stride={self.stride}"
 
 
 class PowerMean(nn.Module):
@@ -166,6 +209,12 @@ def bn_relu(channels: int) -> nn.Sequential:
 def bn_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
     """Batch norm, ReLU, and a k x k convolution that keeps H, W at stride 1 (pre-activation ResNets, DenseNet)."""
     return seq(bn=nn.BatchNorm2d(cin), act=nn.ReLU(), conv=conv(cin, cout, k, stride, k // 2))
+
+
+def by_eight(channels: float) -> int:
+    """The nearest multiple of 8, at least 8 and not below 90 % of channels: how the mobile nets scale their widths."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near
 
 
 def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:

@@ -171,7 +171,7 @@ def _in_package(row: Weights) -> Path:
     package, _, inside = row.place.partition(":")
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise MissingExtra("the default net's weights", package.replace("_", "-"), "train")
+        raise MissingExtra("this net", package.replace("_", "-"))
     path = Path(spec.origin).parent / inside
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
