@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lineside.nets.catalog import NETS
 from lineside.nets.depthwise import Depthwise
-from lineside.nets.fold import fold_batch_norm
+from lineside.nets.fold import Scale, fold_batch_norm, without_batch_norm
 from lineside.nets.parts import conv_bn, seq
 from lineside.nets.stages import freeze_below, outputs
 from tests.nets.randomised import maps, randomise
@@ -45,6 +45,19 @@ def test_a_folded_net_puts_out_the_same_at_every_stage(name, left):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet18", "densenet121"])
+def test_what_cannot_fold_is_a_line_for_each_channel(name):
+    net = randomise(NETS[name].build(10))
+    plain = without_batch_norm(net)
+    assert sum(isinstance(m, Scale) for m in plain.modules()) == LEFT[name]
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in plain.modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    x = maps(2, 3, 32, 32)
+    with torch.no_grad():
+        ours, theirs = plain(x), net(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
 def test_in_float64_nothing_is_lost():
     net = randomise(NETS["resnet20"].build(10)).double()
     x = maps(2, 3, 32, 32).double()
@@ -79,10 +92,11 @@ def test_biases_strides_groups_and_bare_batch_norms_fold():
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
     net = seq(stem=body).eval()
-    folded = fold_batch_norm(net)
-    assert list(folded.get_submodule("stem")._modules) == ["a", "c", "e"]
+    folded, alone = fold_batch_norm(net), fold_batch_norm(body)
+    assert list(folded.get_submodule("stem")._modules) == list(alone._modules) == ["a", "c", "e"]
     x = maps(2, 3, 17, 17)
     torch.testing.assert_close(folded(x), net(x), rtol=1e-4, atol=1e-5)
+    assert torch.equal(alone(x), folded(x))
 
 
 def test_what_has_no_statistics_or_two_places_stays():
