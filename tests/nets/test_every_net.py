@@ -5,7 +5,6 @@ computes nothing. Nets of up to SMALL_PARAMS parameters, and the smallest of eac
 numbers: the larger members of a family are the same expression with other rows, and would take hours on two cores.
 """
 
-from functools import partial
 from math import prod
 
 import pytest
@@ -19,19 +18,10 @@ from lineside.errors import SettingsError
 from lineside.nets import efficientnet_lite
 from lineside.nets.catalog import NETS, find
 from lineside.nets.stages import Frozen, freeze_below, outputs, split_at
+from tests.nets.members import SMALL
 
 aten = torch.ops.aten
-SMALL_PARAMS = 15_000_000
 SIDE = {name: max(row.least_px, 32 if row.size_px == 32 else 64) for name, row in NETS.items()}  # quick to test at
-FAMILY = {
-    name: row.build.func.__module__ if isinstance(row.build, partial) else row.build.__module__
-    for name, row in NETS.items()
-}
-SMALL = [
-    name
-    for name, row in NETS.items()
-    if row.params <= SMALL_PARAMS or row.params == min(r.params for n, r in NETS.items() if FAMILY[n] == FAMILY[name])
-]
 
 
 class Macs(TorchDispatchMode):
