@@ -142,10 +142,15 @@ def fitted(cin: int, cout: int) -> nn.Sequential:
 
 
 def halved(cin: int, cout: int) -> nn.Sequential:
-    """The same at half the size: every second pixel, and every second one shifted by one, each to half the channels."""
-    even = seq(skip=nn.AvgPool2d(1, 2), conv=conv(cin, cout // 2, 1, 1, 0))
-    odd = seq(shift=nn.ZeroPad2d((-1, 1, -1, 1)), skip=nn.AvgPool2d(1, 2), conv=conv(cin, cout // 2, 1, 1, 0))
-    return seq(act=nn.ReLU(), join=Concat(even=even, odd=odd), bn=norm(cout))
+    """The same at half the size: every second pixel, and every second one shifted by one, each to half the channels.
+
+    A batch norm a path is the one of both joined, channel by channel, and folds into its convolution.
+    """
+
+    def path() -> dict[str, nn.Module]:
+        return {"skip": nn.AvgPool2d(1, 2), "conv": conv(cin, cout // 2, 1, 1, 0), "bn": norm(cout // 2)}
+
+    return seq(act=nn.ReLU(), join=Concat(even=seq(**path()), odd=seq(shift=nn.ZeroPad2d((-1, 1, -1, 1)), **path())))
 
 
 def normal(c: int, now: int, before: nn.Module) -> Cell:
