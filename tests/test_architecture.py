@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from lineside.cli.main import VERBS
+
 SRC = Path(__file__).parent.parent / "src" / "lineside"
 FILES = sorted(SRC.rglob("*.py"))
 BANNED = {"utils", "util", "misc", "common", "helpers", "core", "base", "manager", "tools", "factory"}
 LEARNING = ("nets", "ledger", "learn", "explain")  # rooms that import torch
 LEARNING_FILES = {  # and files of other rooms that do
     "bundle/export.py",
+    "bundle/latency.py",
     "bundle/quantise.py",
     "tasks/classify/fit.py",
     "tasks/classify/plan.py",
@@ -92,10 +95,7 @@ def test_the_running_half_loads_without_the_learning_half():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "verb",
-    ["", "check", "train", "evaluate", "explain", "export", "verify", "run", "demo", "nets", "cost", "recommend"],
-)
+@pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_imports_nothing_heavy(verb):
     """`lineside VERB --help` answers from argparse alone: no numpy, torch, onnxruntime, rich or matplotlib."""
     code = (

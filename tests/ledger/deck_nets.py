@@ -1,7 +1,7 @@
 """The deck's nets as literal layer lists, so that its tables are checked against nothing of ours but the ledger.
 
-(maps, kernel, stride, pad[, groups]) is a convolution with ReLU, ("pool", kernel, stride, pad, ceil) a max pool, a number a
-linear layer, a list of lists branches that are joined along channels.
+(maps, kernel, stride, pad[, groups]) is a convolution with ReLU, ("pool", kernel, stride, pad, ceil) a max pool, a
+number a linear layer, a list of lists branches that are joined along channels.
 """
 
 import torch

@@ -28,7 +28,7 @@ def numbers(text: str) -> int | None:
 
 
 def said(line) -> tuple:
-    """A line in the table's columns: c_in, side, filters, kernel, stride, pad, round, c_out, side_out, KB, params, ops."""
+    """A line in the table's columns, from c_in to ops."""
     row = line.row
     mapped = len(row.input) == 3
     return (

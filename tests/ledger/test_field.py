@@ -22,6 +22,10 @@ def conv(k, s=1, p=0, d=1, cin=2, cout=2, groups=1):
     return nn.Conv2d(cin, cout, k, s, p, d, groups, bias=False)
 
 
+def linear(x, a, b):
+    return F.linear(x.transpose(a, b), torch.ones(2, 2)).transpose(a, b)
+
+
 SIDE = 41
 CASES = {
     "one": nn.Sequential(conv(5)),
@@ -46,13 +50,8 @@ CASES = {
     "transposed": nn.Sequential(conv(3, 2), nn.ConvTranspose2d(2, 2, 4, 2, bias=False), conv(3)),
     "nearest neighbours": nn.Sequential(conv(3, 2), nn.Upsample(scale_factor=2), conv(3)),
     "linear": nn.Sequential(conv(3, 2), nn.Upsample(scale_factor=2, mode="bilinear"), conv(3)),
-    "tokens": nn.Sequential(
-        conv(4, 4),
-        Run(lambda x: F.linear(x.flatten(2).transpose(1, 2), torch.ones(3, 2)).transpose(1, 2).unflatten(2, (10, 10))),
-    ),
-    "channels last": nn.Sequential(
-        conv(3), Run(lambda x: F.linear(x.permute(0, 2, 3, 1), torch.ones(2, 2)).permute(0, 3, 1, 2)), conv(3)
-    ),
+    "tokens": nn.Sequential(conv(4, 4), Run(lambda x: linear(x.flatten(2), 1, 2).unflatten(2, (10, 10)))),
+    "channels last": nn.Sequential(conv(3), Run(lambda x: linear(x, 1, 3)), conv(3)),
     "depthwise and 1x1": nn.Sequential(conv(3, 1, 1, groups=2), conv(1), conv(5, 2, 2, groups=2)),
     "unfold": nn.Sequential(Run(lambda x: F.unfold(x, 3).unflatten(2, (SIDE - 2, SIDE - 2))), conv(3, cin=18)),
 }

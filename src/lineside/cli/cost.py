@@ -8,21 +8,15 @@ from lineside.cli.numbers import at_least_one
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
-    parser.add_argument(
-        "nets", metavar="NET", nargs="+", help="a net (see `lineside nets`), a bundle, or an .onnx file"
-    )
-    parser.add_argument(
-        "--size", metavar="N", type=at_least_one, help="pictures of N × N px; default: as the net is made for"
-    )
+    parser.add_argument("nets", metavar="NET", nargs="+", help="a net of `lineside nets`, a bundle, or an .onnx file")
+    parser.add_argument("--size", metavar="N", type=at_least_one, help="pictures of N × N px; default: the net's own")
     parser.add_argument(
         "--convention",
         choices=("deck", "paper", "torch"),
         default="deck",
         help="what counts as memory and as a flop, and whose figures are explained",
     )
-    parser.add_argument(
-        "--measure", action="store_true", help="also time every layer here, beside what is possible here"
-    )
+    parser.add_argument("--measure", action="store_true", help="also time every layer, beside the machine's best")
     parser.add_argument("--html", metavar="FILE", type=Path, help="also write a page with tables and charts")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write every layer of every net, exact")
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")

@@ -11,6 +11,7 @@ computes each one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Literal
 
@@ -31,14 +32,14 @@ class Convention:
 CONVENTIONS: dict[str, Convention] = {
     "deck": Convention(
         "deck",
-        "outputs of convolutions, pools, linear layers and products, and a flattened map; float32 (elements · 4 / 1,024)",
+        "outputs of convolutions, pools, linear layers and products, and a flattened map; float32",
         "the deck's flops are MACs and pool operations together",
         flattened=True,
         everything=False,
     ),
     "paper": Convention(
         "paper",
-        "outputs of convolutions, pools, linear layers and products; float32 (elements · 4 / 1,024)",
+        "outputs of convolutions, pools, linear layers and products; float32",
         "MACs alone, pools apart",
         flattened=False,
         everything=False,
@@ -108,11 +109,7 @@ def _without_shortcuts(cost: Cost) -> float:
 def _stride_first(cost: Cost) -> float:
     """Bottlenecks with the stride in the first 1x1 instead of the 3x3: that 1x1 has a quarter of the places."""
     convs = _convs(cost)
-    moved = [
-        a
-        for a, b in zip(convs, convs[1:], strict=False)
-        if a.kernel == (1, 1) and b.kernel == (3, 3) and b.stride == (2, 2)
-    ]
+    moved = [a for a, b in pairwise(convs) if a.kernel == (1, 1) and b.kernel == (3, 3) and b.stride == (2, 2)]
     return cost.macs - sum(a.macs for a in moved) * 3 / 4
 
 

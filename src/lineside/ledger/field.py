@@ -5,8 +5,8 @@ stride s, padding p, dilation d makes of it
 
     low − p · jump,    high + ((k − 1) · d − p) · jump,    jump · s                 (Araujo et al. 2019, distill.pub)
 
-Where branches meet, a place sees what any of them saw. Attention, global pools, norms over places and linear layers over
-flattened maps see the whole picture (None); attention in windows is taken for attention over all.
+Where branches meet, a place sees what any of them saw. Attention, global pools, norms over places and linear layers
+over flattened maps see the whole picture (None); attention in windows is taken for attention over all.
 
 To know what an operation does to places, every dimension of a tensor carries which axes of the picture run along it,
 as bits: (N, C, H, W) has (0, 0, 1, 2), tokens (N, H·W, C) have (0, 3, 0), a flattened map (N, C·H·W) has (0, 3).
@@ -211,15 +211,15 @@ def _select(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
 
 
 def _slice(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
-    """Every step-th place from `first` on."""
-    seen = found(args[0])
+    """slice(x, dim=0, start=None, end=None, step=1): every step-th place from start on."""
+    given: tuple[Any, ...] = (*args, *(None, 0, None, None, 1)[len(args) :])
+    x, dim, first, _, step = given
+    seen, first = found(x), first or 0
     if seen is None:
         return None
-    dim, first, _, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
-    first = first or 0
     bits = seen.dims[dim]
     if first < 0:
-        first += args[0].shape[dim]
+        first += x.shape[dim]
     if not bits or (first == 0 and step == 1):
         return seen
     field = tuple(
@@ -248,7 +248,7 @@ def _pad(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
 
 
 def _upsample(more: int) -> Rule:
-    """Places in between; more: neighbours on a side that it is mixed of (nearest 0, linear 1, cubic 2). The bound over all."""
+    """Places in between, each mixed of `more` neighbours a side (nearest 0, linear 1, cubic 2): the bound over all."""
 
     def rule(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
         seen, x = found(args[0]), args[0]

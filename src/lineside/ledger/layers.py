@@ -1,7 +1,7 @@
 """From operations to the lines of a table: what belongs to a layer is folded into it, what repeats is said once.
 
-A norm or an activation that takes a layer's output belongs to that layer: one line "conv + norm + act". Its parameters and
-its memory (where the convention has any) are in that line, so the lines of a table add up to the net.
+A norm or an activation that takes a layer's output belongs to that layer: one line "conv + norm + act". Its parameters
+and its memory (where the convention has any) are in that line, so the lines of a table add up to the net.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """What an ONNX file costs, node by node, in the same rows as a net's.
 
-Shapes are found by onnx's shape inference; where a graph computes its own shapes (a resize, a reshape by arithmetic) and
-inference gives up, onnxruntime runs it once on zeros. Sizes that the file leaves open are given by --size; an open batch
-is 1. Parameters are the floating initialisers that have a dimension, in the node that reads them first; of quantised
-weights the integers.
+Shapes are found by onnx's shape inference; where a graph computes its own shapes (a resize, a reshape by arithmetic)
+and inference gives up, onnxruntime runs it once on zeros. Sizes that the file leaves open are given by --size; an open
+batch is 1. Parameters are the floating initialisers that have a dimension, in the node that reads them first; of
+quantised weights the integers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -212,7 +212,7 @@ def _by_running(
         answers = session.run(missing, {n: np.zeros(shape, types[n]) for n, shape in inputs.items()})
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise _Unreadable(" ".join(str(error).split())[:300]) from None
-    return {n: tuple(np.shape(a)) for n, a in zip(missing, answers, strict=True)}
+    return {n: tuple(np.asarray(a).shape) for n, a in zip(missing, answers, strict=True)}
 
 
 def _bytes(kind: int) -> int:
@@ -241,11 +241,10 @@ def _work(node: NodeProto, shapes: dict[str, Shape], constants: Iterable[str]) -
         terms = said["equation"].decode().replace(" ", "").split("->")[0].split(",")
         return Work("matmul", prod(dict(zip("".join(terms), given[0] + given[1], strict=True)).values()))
     if op in POOLS:
-        window = _window(said, tuple(said["kernel_shape"]))
-        ceil = bool(said.get("ceil_mode", 0))
-        if prod(window["kernel"]) == 1:
+        kernel = tuple(said["kernel_shape"])
+        if prod(kernel) == 1:
             return Work("other")
-        return Work("pool", 0, prod(out) * prod(window["kernel"]), ceil=ceil, **window | {"groups": 1})
+        return Work("pool", 0, prod(out) * prod(kernel), ceil=bool(said.get("ceil_mode", 0)), **_window(said, kernel))
     if op in GLOBAL or (op in ("ReduceMean", "ReduceMax") and _over_places(node, given[0], out)):
         if prod(out) == prod(given[0]):
             return Work("other")

@@ -1,7 +1,7 @@
 """The records of the ledger: one row an operation, and all of a net's rows.
 
 Conventions
-    MAC       one multiply-add. Convolutions, linear layers and matrix products have MACs, nothing else; a bias adds none
+    MAC       one multiply-add of a convolution, a linear layer or a matrix product; a bias adds none
     pool_ops  C · H' · W' · K · K of a pool (what the deck calls its flops), apart from MACs
     KB        1,024 bytes; MB 1,024 KB
     batch     figures are of the batch that was traced: cost() of (1, 3, 224, 224) is of one picture

@@ -1,4 +1,4 @@
-"""A net's sheet: its cost, its table's lines by one convention, its peaks of memory, and times where they were measured."""
+"""A net's sheet: its cost, its table's lines by one convention, its peaks of memory, times if measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 sheet_of("resnet50", size_px=None, convention="deck", measured=False)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from lineside.bundle.folder import open_bundle
 from lineside.bundle.manifest import MANIFEST
 from lineside.errors import SettingsError
 from lineside.ledger.cost import cost
+from lineside.ledger.measure import measure
+from lineside.ledger.onnx_file import cost_of_model, read
 from lineside.ledger.sheet import Sheet, sheet
 from lineside.nets.catalog import NETS, find
 
@@ -31,9 +34,7 @@ def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool)
     row = find(name)
     side = size_px or row.size_px
     smallest(name, side)
-    with torch.device("meta"):
-        net = row.build(row.classes)
-    return net_sheet(name, net, side, convention, measured, real=lambda: row.build(row.classes), facts=(row.source,))
+    return net_sheet(name, lambda: row.build(row.classes), side, convention, measured, (row.source,))
 
 
 def smallest(name: str, side: int) -> None:
@@ -42,51 +43,33 @@ def smallest(name: str, side: int) -> None:
 
 
 def net_sheet(
-    name: str, net: nn.Module, side: int, convention: str, measured: bool, real, facts: tuple[str, ...]
+    name: str, build: Callable[[], nn.Module], side: int, convention: str, measured: bool, facts: tuple[str, ...]
 ) -> Sheet:
-    shape = (1, 3, side, side)
-    found = cost(net, shape, name=name)
-    times = None
-    if measured:
-        from lineside.ledger.measure import measure
-
-        times = measure(real(), found)
-    return sheet(found, convention, net, times, facts)
+    with torch.device("meta"):
+        net = build()
+    found = cost(net, (1, 3, side, side), name=name)
+    return sheet(found, convention, net, measure(build(), found) if measured else None, facts)
 
 
 def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
     """The net that the manifest names, with its classes and at its size, beside what model.onnx costs."""
-    from lineside.ledger.onnx_file import cost_of_model
-
     bundle = open_bundle(path)
     manifest = bundle.manifest
     row = find(manifest.net)
     side = size_px or manifest.input.size_px
     smallest(manifest.net, side)
-    with torch.device("meta"):
-        net = row.make(len(manifest.classes), manifest.pool_power)
     height, width = manifest.input.seen_height_px[1], manifest.input.seen_width_px[1]
     graph = cost_of_model(bundle.read("model.onnx"), "model.onnx", (height, width))
     facts = (
-        f"{path}: {manifest.net}, {len(manifest.classes)} classes, {manifest.input.size_px} px, made {manifest.created}",
+        f"{path}: {manifest.net}, {len(manifest.classes)} classes, {manifest.input.size_px} px, {manifest.created}",
         f"model.onnx on pictures of {width}×{height} px: {graph.macs:,} MACs, the resize of its input among them, and "
         f"{graph.params:,} parameters, norms folded into convolutions",
     )
-    found = net_sheet(
-        manifest.net,
-        net,
-        side,
-        convention,
-        measured,
-        lambda: row.make(len(manifest.classes), manifest.pool_power),
-        facts,
-    )
-    return found
+    classes, power = len(manifest.classes), manifest.pool_power
+    return net_sheet(manifest.net, lambda: row.make(classes, power), side, convention, measured, facts)
 
 
 def onnx_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
-    from lineside.ledger.onnx_file import read
-
     if measured:
         raise SettingsError(f"{path}: --measure takes a net or a bundle; an ONNX file has no modules to time")
     return sheet(read(path, size_px), convention, None)

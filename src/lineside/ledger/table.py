@@ -154,8 +154,9 @@ def summary(sheet: Sheet) -> list[str]:
     if sheet.times:
         t = sheet.times
         said.append(
-            f"time         {t.whole_ms:.2f} ms a pass, median of {t.n}, {t.peak.threads} threads, {t.peak.device}; at best "
-            f"here {t.peak.macs_per_s / 1e9:.1f} GMAC/s and {t.peak.bytes_per_s / 1e9:.1f} GB/s; gap: time over that bound"
+            f"time         {t.whole_ms:.2f} ms a pass, median of {t.n}, {t.peak.threads} threads, {t.peak.device}; "
+            f"at best here {t.peak.macs_per_s / 1e9:.1f} GMAC/s and {t.peak.bytes_per_s / 1e9:.1f} GB/s; "
+            "gap: time over that bound"
         )
     return [*said, "", *sheet.remarks()]
 

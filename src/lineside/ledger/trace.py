@@ -28,7 +28,7 @@ ON_ZEROS = "the net looks at values, so it was run on zeros: other pictures may 
 
 
 class Recorder(TorchDispatchMode):
-    """Writes a row for every operation that makes something. real: operations compute; else only shapes are followed."""
+    """Writes a row for every operation that makes something. real: operations compute; else shapes are followed."""
 
     def __init__(self, net: nn.Module, real: bool = False):
         super().__init__()
@@ -187,7 +187,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def trace(net: nn.Module, inputs: Sequence[Tensor]) -> tuple[Recorder, Tensors, str]:
-    """One forward pass of net in eval over inputs (on meta; only shapes and dtypes matter): its rows, its tensors, a note.
+    """One forward pass of net in eval over inputs (on meta): its rows, its tensors, a note.
 
     SettingsError where the net does not take such inputs.
     """
