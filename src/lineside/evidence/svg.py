@@ -21,6 +21,7 @@ class Axes:
     x: Callable[[float], float]
     y: Callable[[float], float]
     parts: list[str]
+    height: int = HEIGHT
 
     def line(self, xs: Sequence[float], ys: Sequence[float], kind: str) -> None:
         points = " ".join(f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(xs, ys, strict=True))
@@ -44,7 +45,7 @@ class Axes:
 
     def svg(self, title: str) -> str:
         return (
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+            f'<svg class="chart" viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">'
             f"<title>{escape(title)}</title>{''.join(self.parts)}</svg>"
         )
 
@@ -53,24 +54,25 @@ def _said(tag: str, said: str) -> str:
     return f"<{tag}><title>{escape(said)}</title></{tag.split()[0]}>" if said else f"<{tag}/>"
 
 
-def axes_of(x_range: tuple[float, float], y_range: tuple[float, float]) -> Axes:
+def axes_of(x_range: tuple[float, float], y_range: tuple[float, float], height: int = HEIGHT) -> Axes:
     (x0, x1), (y0, y1) = x_range, y_range
     return Axes(
         lambda x: LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
-        lambda y: HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
+        lambda y: height - BOTTOM - (y - y0) / (y1 - y0) * (height - TOP - BOTTOM),
         [],
+        height,
     )
 
 
 def frame(axes: Axes, x_ticks: Sequence[float], x_name: str, form: str) -> None:
-    bottom = HEIGHT - BOTTOM
+    bottom = axes.height - BOTTOM
     axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{WIDTH - RIGHT}" y2="{bottom}"/>')
     axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{bottom}"/>')
     for x in x_ticks:
         at = axes.x(x)
         axes.parts.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{bottom}"/>')
         axes.text(at, bottom + 18, form.format(x).replace("-", "−"), "tick")
-    axes.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_name)
+    axes.text((LEFT + WIDTH - RIGHT) / 2, axes.height - 8, x_name)
 
 
 def round_ticks(low: float, high: float) -> list[float]:

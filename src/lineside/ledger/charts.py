@@ -6,7 +6,7 @@ evidence/svg.py draws; colours are of the classes conv, linear, pool, other and 
 import math
 from collections.abc import Callable, Sequence
 
-from lineside.evidence.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, axes_of, frame
+from lineside.evidence.svg import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, axes_of, frame
 from lineside.ledger.layers import Line
 from lineside.ledger.listing import Listed
 from lineside.ledger.row import KB
@@ -27,6 +27,7 @@ QUANTITIES: tuple[tuple[str, str, Callable[[Line], float]], ...] = (
 )
 NAMED = 40  # layers, up to which each bar has its name under it
 BUBBLE_PX = 26  # radius of the largest bubble
+BUBBLES_PX = 520  # height of their picture
 
 
 def by_layer(sheet: Sheet, what: int, most: float) -> str:
@@ -34,7 +35,7 @@ def by_layer(sheet: Sheet, what: int, most: float) -> str:
     title, unit, value = QUANTITIES[what]
     lines = [line for line in sheet.lines if line.row.kind != "flatten"]
     values = [value(line) for line in lines]
-    axes = axes_of((0, max(len(lines), 1)), (0, most or 1))
+    axes = axes_of((0, max(len(lines), 1)), (0, 1.06 * most or 1))
     frame(axes, [], "layers, from the picture to the answer", "{}")
     for tick in ticks(most):
         axes.line((0, len(lines)), (tick, tick), "grid")
@@ -55,7 +56,7 @@ def _names(axes: Axes, lines: Sequence[Line]) -> None:
         kernel = line.row.kernel[0] if line.row.kernel and line.row.kind == "conv" else ""
         word = {"conv": f"{kernel}", "linear": "fc", "pool": "p"}.get(line.row.kind, "")
         if wide >= 7 * len(word):
-            axes.text(axes.x(i + 0.5), HEIGHT - BOTTOM + 15, word, "tick")
+            axes.text(axes.x(i + 0.5), axes.height - BOTTOM + 15, word, "tick")
 
 
 def ticks(most: float) -> list[float]:
@@ -75,11 +76,12 @@ def bubbles(found: Sequence[Listed], named: Sequence[str]) -> str:
     low, high = math.log10(min(n.macs for n in known)) - 0.15, math.log10(max(n.macs for n in known)) + 0.15
     tops = [one.top1 or 0.0 for one in known]
     bottom, top = math.floor(min(tops)) - 1, math.ceil(max(tops)) + 1
-    axes = axes_of((low, high), (bottom, top))
-    frame(axes, [], "multiply-adds of one picture (each step right is ten times more work)", "{}")
-    for power in range(math.ceil(low), math.floor(high) + 1):
-        axes.line((power, power), (bottom, top), "grid")
-        axes.text(axes.x(power), HEIGHT - BOTTOM + 18, _count(10**power), "tick")
+    axes = axes_of((low, high), (bottom, top), BUBBLES_PX)
+    frame(axes, [], "multiply-adds of one picture, logarithmic", "{}")
+    marks = [k * 10**power for power in range(math.floor(low), math.ceil(high) + 1) for k in (1, 2, 5)]
+    for mark, at in ((m, math.log10(m)) for m in marks if low < math.log10(m) < high):
+        axes.line((at, at), (bottom, top), "grid")
+        axes.text(axes.x(at), axes.height - BOTTOM + 18, _count(mark), "tick")
     step = 2 if top - bottom <= 14 else 5
     for tick in range(-(-bottom // step) * step, top + 1, step):
         axes.line((low, high), (tick, tick), "grid")
@@ -107,14 +109,14 @@ def _label(axes: Axes, one: Listed, radius: float, must: bool, taken: list[tuple
         (x - wide / 2, y + radius + 13, "middle"),
     ):
         box = (left, baseline - 11, left + wide, baseline + 2)
-        inside = box[0] > LEFT and box[2] < WIDTH - RIGHT + 10 and TOP < box[1] and box[3] < HEIGHT - BOTTOM
+        inside = box[0] > LEFT and box[2] < WIDTH - RIGHT + 10 and box[1] > TOP and box[3] < axes.height - BOTTOM
         if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             taken.append(box)
             at = {"start": left, "end": left + wide, "middle": left + wide / 2}[anchor]
-            axes.text(at, baseline, one.name, "label" if must else "tick", anchor)
+            axes.text(at, baseline, one.name, "named" if must else "tick", anchor)
             return
     if must:
-        axes.text(x, y + 4, one.name, "label")
+        axes.text(x, y + 4, one.name, "named")
 
 
 def _count(value: float) -> str:

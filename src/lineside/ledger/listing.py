@@ -56,8 +56,8 @@ def nets(
 ) -> list[Listed]:
     """The nets that fit, sorted: by name, cheapest first, or most accurate first (top1; unknown last).
 
-    patterns: names with * and ?; none: all. weights: only with published ones, "here" or "any". SettingsError: a pattern
-    that fits no net at all.
+    patterns: names with * and ?; none: all. weights: only with published ones, "here" or "any". SettingsError: a
+    pattern that fits no net at all.
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in NETS):
@@ -113,7 +113,7 @@ def text(found: Sequence[Listed]) -> str:
         [
             *(line.rstrip() for line in lines),
             "",
-            f"{len(found)} nets. Parameters and MACs (multiply-adds of convolutions, linear layers and products) with the "
+            f"{len(found)} nets. Parameters and MACs (multiply-adds of convolutions, linear layers, products) with the "
             "published number of classes, at px.",
             "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops differ.",
         ]

@@ -22,9 +22,9 @@ PASSES, WARM = 11, 2
 GEMM, COPY_BYTES = 1024, 1 << 27  # side of the product; bytes copied, far more than caches hold
 
 
-def measure(net: nn.Module, cost: Cost, passes: int = PASSES) -> Times:
+def measure(net: nn.Module, cost: Cost) -> Times:
     """Times of the rows of cost, which was counted of this net; the net computes on the CPU."""
-    net = net.eval()
+    net, passes = net.eval(), PASSES
     inputs = [torch.randn(shape) for shape in cost.shapes]
     whole, own = [], defaultdict(list)
     with torch.inference_mode():
@@ -48,18 +48,18 @@ def measure(net: nn.Module, cost: Cost, passes: int = PASSES) -> Times:
     return Times(shares, median(whole), passes, here)
 
 
-def _own_ms(net: nn.Module, run: Callable[[], object]) -> dict[str, float]:
+def _own_ms(net: nn.Module, run: Callable[[], object], now: Callable[[], float] = perf_counter) -> dict[str, float]:
     """Milliseconds of each module without its children's, by path."""
     names = {id(m): name for name, m in net.named_modules()}
     own: dict[str, float] = defaultdict(float)
     open_now: list[list[float]] = []  # of every module that is running: when it began, what its children took
 
     def enter(module: nn.Module, _: object) -> None:
-        open_now.append([perf_counter(), 0.0])
+        open_now.append([now(), 0.0])
 
     def leave(module: nn.Module, _: object, __: object) -> None:
         begun, children = open_now.pop()
-        took = perf_counter() - begun
+        took = now() - begun
         own[names.get(id(module), "")] += 1e3 * (took - children)
         if open_now:
             open_now[-1][1] += took

@@ -6,7 +6,7 @@ batch is 1. Parameters are the floating initialisers that have a dimension, in t
 quantised weights the integers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,15 +102,19 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
 
     first = tuple(new(n) for n in inputs)
     maker: dict[str, int] = {}
-    constants = set(learnt)
+    constants, same = set(learnt), {}
     rows, reads, makes, notes = [], [], [], []
     for node in graph.node:
         if node.op_type == "Constant":
             constants.add(node.output[0])
             shapes.setdefault(node.output[0], ())
             continue
-        sources = [n for n in node.input if n]
-        out = node.output[0]
+        sources = [same.get(n, n) for n in node.input if n]
+        out = next(n for n in node.output if n)
+        if node.op_type == "Identity" and sources[0] in constants:  # one tensor of the file under two names
+            same[out] = sources[0]
+            constants.add(out)
+            continue
         if node.op_type in VIEWS and sources[0] in number:  # another shape of the same numbers
             number[out] = number[sources[0]]
             if sources[0] in maker:
@@ -118,7 +122,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
             continue
         if node.op_type in UNCOUNTED:
             notes.append(node.op_type)
-        work = _work(node, shapes, constants)
+        work = _work(node, out, shapes, constants)
         taken = sources[:1] if node.op_type == "DequantizeLinear" else sources
         live = [n for n in sources if n in number]
         rows.append(
@@ -142,7 +146,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
                 after=maker.get(live[0]) if live else None,
             )
         )
-        maker |= dict.fromkeys(node.output, len(rows) - 1)
+        maker |= {n: len(rows) - 1 for n in node.output if n}
         reads.append(tuple(number[n] for n in live))
         makes.append(tuple(new(n) for n in node.output if n))
     kept = tuple(number[one.name] for one in graph.output if one.name in number)
@@ -219,9 +223,8 @@ def _bytes(kind: int) -> int:
     return np.dtype(helper.tensor_dtype_to_np_dtype(kind)).itemsize if kind else 4
 
 
-def _work(node: NodeProto, shapes: dict[str, Shape], constants: Iterable[str]) -> Work:
-    op, given = node.op_type, [shapes.get(n, ()) for n in node.input]
-    out = shapes[node.output[0]]
+def _work(node: NodeProto, made: str, shapes: dict[str, Shape], constants: Container[str]) -> Work:
+    op, given, out = node.op_type, [shapes.get(n, ()) for n in node.input], shapes[made]
     said = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if op in ("Conv", "ConvInteger", "QLinearConv"):
         weight = given[3 if op == "QLinearConv" else 1]

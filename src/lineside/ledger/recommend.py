@@ -1,10 +1,10 @@
-"""Which net? The deck's last slide ("ResNet-50 or 101 for accuracy, MobileNet or ShuffleNet on a phone"), by measurement.
+"""Which net? The deck's last slide ("ResNet-50 or 101 for accuracy, MobileNet or ShuffleNet on a phone"), measured.
 
 Accuracy is what publishers say; cost is counted; time is measured on this machine, of the exported graph, one picture.
 
 accuracy   the net with the highest published top-1 within the budget
-mobile     of nets within MOBILE_MACS, the limit of the mobile papers (ShuffleNet, NASNet-A: "< 600 M multiply-adds"), and
-           within the budget: the fastest here of those that are within CLOSE points of the best
+mobile     of nets within MOBILE_MACS, the limit of the mobile papers (ShuffleNet, NASNet-A: "< 600 M multiply-adds"),
+           and within the budget: the fastest here of those that are within CLOSE points of the best
 
 Only nets with published weights are asked, unless nets from scratch are wanted too. Nets are timed from the most
 accurate down until one keeps the latency and `most` have been timed. A published top-1 is of ImageNet: `lineside train
@@ -77,7 +77,7 @@ def recommend(
         aim,
         chosen,
         tuple(timed),
-        f"{chosen.net.name}: the fastest here of {len(near)} within {CLOSE:g} point of the best top-1 ({best.net.name})",
+        f"{chosen.net.name}: the fastest here of {len(near)} within {CLOSE:g} point of the best, {best.net.name}",
     )
 
 
