@@ -3,10 +3,32 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet
+from lineside.nets import (
+    alexnet,
+    efficientnet_lite,
+    googlenet,
+    inception,
+    inception_v4,
+    lenet,
+    mobilenet,
+    resnet,
+    vgg,
+    zfnet,
+)
 from lineside.nets.net import Net
 
-NETS: dict[str, Net] = {**lenet.NETS, **resnet.NETS, **mobilenet.NETS, **efficientnet_lite.NETS}
+NETS: dict[str, Net] = {
+    **lenet.NETS,
+    **alexnet.NETS,
+    **zfnet.NETS,
+    **vgg.NETS,
+    **googlenet.NETS,
+    **inception.NETS,
+    **inception_v4.NETS,
+    **resnet.NETS,
+    **mobilenet.NETS,
+    **efficientnet_lite.NETS,
+}
 
 
 def find(name: str) -> Net:

@@ -132,10 +132,36 @@ def conv_bn(
     return seq(conv=conv(cin, cout, k, stride, k // 2, groups), bn=norm(cout), **({"act": act()} if act else {}))
 
 
+def conv_act(
+    cin: int, cout: int, k: int, stride: int = 1, *, padding: int | None = None, groups: int = 1
+) -> nn.Sequential:
+    """k x k convolution with a bias and ReLU, as before batch norm; padding None keeps H, W at stride 1 (k odd)."""
+    padding = k // 2 if padding is None else padding
+    return seq(conv=nn.Conv2d(cin, cout, k, stride, padding, groups=groups), act=nn.ReLU())
+
+
 def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
     """The head: global average over H, W, then one linear layer."""
     drop = {"drop": nn.Dropout(dropout)} if dropout else {}
     return seq(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), **drop, fc=nn.Linear(cin, classes))
+
+
+def fully_connected(maps: int, side: int, classes: int, hidden: int = 4096) -> nn.Sequential:
+    """The head of AlexNet, ZFNet and VGG: maps of side x side unrolled, two hidden layers with dropout, one linear.
+
+    Maps of another side are averaged to this one first; at the published size there is nothing to average.
+    """
+    return seq(
+        pool=nn.AdaptiveAvgPool2d(side),
+        flat=nn.Flatten(),
+        fc6=nn.Linear(maps * side * side, hidden),
+        act6=nn.ReLU(),
+        drop6=nn.Dropout(0.5),
+        fc7=nn.Linear(hidden, hidden),
+        act7=nn.ReLU(),
+        drop7=nn.Dropout(0.5),
+        fc=nn.Linear(hidden, classes),
+    )
 
 
 def pools_to_one(net: nn.Sequential) -> bool:

@@ -66,7 +66,7 @@ def published(
         raise SettingsError(f"net {net!r} has no published weights")
     theirs = read_state(chosen, is_offline() if offline is None else offline, progress)
     built = row.build(row.classes)
-    built.load_state_dict(translate(theirs, chosen.names(), built, chosen.place))
+    built.load_state_dict(translate(theirs, chosen.names(), built, chosen.place, chosen.left_out))
     return built.eval()
 
 
@@ -85,11 +85,14 @@ def choose(net: str, row: Net, weights: str) -> Weights | None:
 
 
 def translate(
-    theirs: Mapping[str, Tensor], names: Mapping[str, str], built: nn.Module, place: str
+    theirs: Mapping[str, Tensor], names: Mapping[str, str], built: nn.Module, place: str, left_out: tuple[str, ...] = ()
 ) -> dict[str, Tensor]:
-    """The publisher's tensors under our names: all of them, each once. TrainError where one is missing or left over."""
+    """The publisher's tensors under our names: all of them, each once. TrainError where one is missing or left over.
+
+    left_out: beginnings of names that are not wanted on purpose, such as the auxiliary classifiers of GoogLeNet.
+    """
     ours: dict[str, Tensor] = {}
-    left = dict(theirs)
+    left = {key: value for key, value in theirs.items() if not key.startswith(left_out)}
     for key, wanted in built.state_dict().items():
         module, _, leaf = key.rpartition(".")
         their_key = f"{names[module]}.{leaf}"
