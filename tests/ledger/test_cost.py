@@ -188,10 +188,11 @@ ARGS = {
         (X, torch.ones(6), torch.ones(6), torch.zeros(6), torch.ones(6), False, 0.1, 1e-5),
         (X, torch.ones(6), torch.ones(6), torch.zeros(6), torch.ones(6), True, 0.1, 1e-5),
     ],
+    "native_layer_norm": [(X, [9], torch.ones(9), torch.zeros(9), 1e-5), (X, [9, 9], None, None, 1e-5)],
     "addmm": [(torch.ones(3), torch.ones(2, 4), torch.ones(4, 3))],
     "mm": [(torch.ones(2, 4), torch.ones(4, 3))],
     "bmm": [(torch.ones(5, 2, 4), torch.ones(5, 4, 3))],
-    "add": [(X, X), (X, torch.ones(6, 1, 1)), (X, 1.0), (STRIDED, X)],
+    "add": [(X, X), (X, torch.ones(6, 1, 1)), (X, 1.0), (STRIDED, X), (STRIDED, STRIDED), (X.mT, X.mT)],
     "mul": [(X, X), (X, torch.ones(2, 6, 1, 1)), (X, 2), (STRIDED, 2.0)],
     "_safe_softmax": [(X, -1)],
 }

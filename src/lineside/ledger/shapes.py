@@ -1,8 +1,8 @@
 """What an operation puts out, without asking torch.
 
 torch's own meta kernels are Python for many operations: a batch norm takes 1 ms there, a relu 0.4 ms, where the shape
-is known at a glance. For the operations that nets are made of, on contiguous tensors, it is written down here; None
-means: ask torch. A test holds every entry to torch's own answer.
+is known at a glance. For the operations that nets are made of it is written down here, strides included; None means:
+ask torch. A test holds every entry to torch's own answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,21 @@ aten = torch.ops.aten
 
 def _like(args: Sequence[Any]) -> Tensor | None:
     x = args[0]
-    return torch.empty(x.shape, dtype=x.dtype, device="meta") if x.is_contiguous() and x.is_floating_point() else None
+    if not x.is_floating_point():
+        return None
+    if x.is_contiguous():
+        return torch.empty(x.shape, dtype=x.dtype, device="meta")
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta") if _dense(x) else None
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether x fills its memory, in whatever order of dimensions: torch's elementwise operations keep that order."""
+    step = 1
+    for stride, n in sorted(zip(x.stride(), x.shape, strict=True)):
+        if n != 1 and stride != step:
+            return False
+        step *= n
+    return True
 
 
 def _in_place(args: Sequence[Any]) -> Tensor:
@@ -25,7 +39,7 @@ def _in_place(args: Sequence[Any]) -> Tensor:
 
 def _of_two(args: Sequence[Any]) -> Tensor | None:
     a, b = args[:2]
-    if isinstance(b, Tensor) and (a.shape != b.shape or a.dtype != b.dtype or not b.is_contiguous()):
+    if isinstance(b, Tensor) and (a.shape != b.shape or a.dtype != b.dtype or a.stride() != b.stride()):
         return None
     return _like(args)
 
@@ -44,9 +58,19 @@ def _conv(args: Sequence[Any]) -> Tensor | None:
     return torch.empty((x.shape[0], weight.shape[0], *sides), dtype=x.dtype, device="meta")
 
 
+def _layer_norm(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """With the mean and deviation of every list of features."""
+    x, normed = args[:2]
+    if not x.is_contiguous():
+        return None
+    shape = (*x.shape[: -len(normed)], *(1 for _ in normed))
+    mean, deviation = (torch.empty(shape, dtype=x.dtype, device="meta") for _ in range(2))
+    return torch.empty(x.shape, dtype=x.dtype, device="meta"), mean, deviation
+
+
 def _batch_norm(args: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor] | None:
     """With the mean and deviation of the batch, which it keeps for the gradient."""
-    out, features = _like(args), args[0].shape[1] if args[5] else 0
+    out, features = _like(args) if args[0].is_contiguous() else None, args[0].shape[1] if args[5] else 0
     if out is None:
         return None
     mean, deviation = (torch.empty(features, dtype=out.dtype, device="meta") for _ in range(2))
@@ -72,6 +96,7 @@ def _bmm(args: Sequence[Any]) -> Tensor | None:
 SHAPES: dict[object, Callable[[Sequence[Any]], Any]] = {
     aten.convolution.default: _conv,
     aten.native_batch_norm.default: _batch_norm,
+    aten.native_layer_norm.default: _layer_norm,
     aten.addmm.default: _addmm,
     aten.mm.default: _mm,
     aten.bmm.default: _bmm,
