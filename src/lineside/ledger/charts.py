@@ -6,7 +6,7 @@ evidence/svg.py draws; colours are of the classes conv, linear, pool, other and 
 import math
 from collections.abc import Callable, Sequence
 
-from lineside.evidence.svg import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, axes_of, frame
+from lineside.evidence.svg import BOTTOM, LEFT, RIGHT, TOP, Axes, axes_of, frame
 from lineside.ledger.layers import Line
 from lineside.ledger.listing import Listed
 from lineside.ledger.row import KB
@@ -26,16 +26,17 @@ QUANTITIES: tuple[tuple[str, str, Callable[[Line], float]], ...] = (
     ("multiply-adds", "MMAC", lambda line: line.row.macs / 1e6),
 )
 NAMED = 40  # layers, up to which each bar has its name under it
-BUBBLE_PX = 26  # radius of the largest bubble
-BUBBLES_PX = 520  # height of their picture
+BARS_PX = 430, 250  # width and height of one chart of bars; three stand side by side
+BUBBLES_PX = 940, 560
+BUBBLE_PX = 22  # radius of the largest bubble
 
 
 def by_layer(sheet: Sheet, what: int, most: float) -> str:
     """A bar a layer, from the picture to the classes; most: where the axis ends."""
     title, unit, value = QUANTITIES[what]
-    lines = [line for line in sheet.lines if line.row.kind != "flatten"]
+    lines = sheet.lines
     values = [value(line) for line in lines]
-    axes = axes_of((0, max(len(lines), 1)), (0, 1.06 * most or 1))
+    axes = axes_of((0, max(len(lines), 1)), (0, 1.06 * most or 1), *BARS_PX)
     frame(axes, [], "layers, from the picture to the answer", "{}")
     for tick in ticks(most):
         axes.line((0, len(lines)), (tick, tick), "grid")
@@ -51,7 +52,7 @@ def by_layer(sheet: Sheet, what: int, most: float) -> str:
 
 def _names(axes: Axes, lines: Sequence[Line]) -> None:
     """The kind of each layer and its kernel, in as many letters as fit under its bar."""
-    wide = (WIDTH - LEFT - RIGHT) / max(len(lines), 1)
+    wide = (axes.width - LEFT - RIGHT) / max(len(lines), 1)
     for i, line in enumerate(lines):
         kernel = line.row.kernel[0] if line.row.kernel and line.row.kind == "conv" else ""
         word = {"conv": f"{kernel}", "linear": "fc", "pool": "p"}.get(line.row.kind, "")
@@ -76,7 +77,7 @@ def bubbles(found: Sequence[Listed], named: Sequence[str]) -> str:
     low, high = math.log10(min(n.macs for n in known)) - 0.15, math.log10(max(n.macs for n in known)) + 0.15
     tops = [one.top1 or 0.0 for one in known]
     bottom, top = math.floor(min(tops)) - 1, math.ceil(max(tops)) + 1
-    axes = axes_of((low, high), (bottom, top), BUBBLES_PX)
+    axes = axes_of((low, high), (bottom, top), *BUBBLES_PX)
     frame(axes, [], "multiply-adds of one picture, logarithmic", "{}")
     marks = [k * 10**power for power in range(math.floor(low), math.ceil(high) + 1) for k in (1, 2, 5)]
     for mark, at in ((m, math.log10(m)) for m in marks if low < math.log10(m) < high):
@@ -87,36 +88,51 @@ def bubbles(found: Sequence[Listed], named: Sequence[str]) -> str:
         axes.line((low, high), (tick, tick), "grid")
         axes.text(LEFT - 6, axes.y(tick) + 4, f"{tick}", "tick", "end")
     largest = max(one.params for one in known)
-    taken: list[tuple[float, float, float, float]] = []
+    sizes = {one.name: max(2.5, BUBBLE_PX * math.sqrt(one.params / largest)) for one in known}
     # Large ones first, so that small ones lie on top; names of the page's own nets before all others.
     for one in sorted(known, key=lambda n: -n.params):
         said = f"{one.name}: {one.top1} % top-1, {one.macs / 1e6:,.0f} MMAC, {one.params / 1e6:,.1f} M parameters"
-        radius = max(2.5, BUBBLE_PX * math.sqrt(one.params / largest))
-        axes.dot(math.log10(one.macs), one.top1 or 0.0, "named" if one.name in named else "all", round(radius, 1), said)
+        kind = "named" if one.name in named else "all"
+        axes.dot(math.log10(one.macs), one.top1 or 0.0, kind, round(sizes[one.name], 1), said)
+    covered = {one.name: _square(axes, one, 0.8 * sizes[one.name]) for one in known}
     for one in sorted(known, key=lambda n: (n.name not in named, -(n.top1 or 0.0))):
-        _label(axes, one, max(2.5, BUBBLE_PX * math.sqrt(one.params / largest)), one.name in named, taken)
+        _label(axes, one, sizes[one.name], one.name in named, covered)
     axes.text(LEFT, TOP - 10, f"top-1, %; area: parameters, the largest {_count(largest)}", "label", "start")
     return axes.svg("Accuracy against multiply-adds and parameters")
 
 
-def _label(axes: Axes, one: Listed, radius: float, must: bool, taken: list[tuple[float, float, float, float]]) -> None:
-    """The net's name beside its bubble, where it covers no other name."""
-    x, y, wide = axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0), 6.2 * len(one.name)
-    for left, baseline, anchor in (
-        (x + radius + 3, y + 4, "start"),
-        (x - radius - 3 - wide, y + 4, "end"),
-        (x - wide / 2, y - radius - 4, "middle"),
-        (x - wide / 2, y + radius + 13, "middle"),
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _square(axes: Axes, one: Listed, half: float) -> Box:
+    x, y = axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0)
+    return x - half, y - half, x + half, y + half
+
+
+def _label(axes: Axes, one: Listed, radius: float, must: bool, covered: dict[str, Box]) -> None:
+    """The net's name beside its bubble, where it covers no name and no other bubble; covered takes it up.
+
+    Where there is no room, only a name that must be there is written; the others show when the pointer is on them.
+    """
+    x, y, wide = axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0), 7 * len(one.name)
+    for left, baseline in (
+        (x + radius + 3, y + 4),
+        (x - radius - 3 - wide, y + 4),
+        (x - wide / 2, y - radius - 4),
+        (x - wide / 2, y + radius + 13),
     ):
-        box = (left, baseline - 11, left + wide, baseline + 2)
-        inside = box[0] > LEFT and box[2] < WIDTH - RIGHT + 10 and box[1] > TOP and box[3] < axes.height - BOTTOM
-        if inside and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            taken.append(box)
-            at = {"start": left, "end": left + wide, "middle": left + wide / 2}[anchor]
-            axes.text(at, baseline, one.name, "named" if must else "tick", anchor)
+        box = (left, baseline - 10, left + wide, baseline + 2)
+        inside = box[0] > LEFT and box[2] < axes.width and box[1] > TOP and box[3] < axes.height - BOTTOM
+        if inside and not any(_overlap(box, other) for name, other in covered.items() if name != one.name):
+            covered[f"name of {one.name}"] = box
+            axes.text(left, baseline, one.name, "named" if must else "tick", "start")
             return
     if must:
         axes.text(x, y + 4, one.name, "named")
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _count(value: float) -> str:

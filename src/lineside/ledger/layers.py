@@ -122,12 +122,15 @@ def _is_a_block(run: Sequence[Line], next_first: Line) -> bool:
 
 
 def path(runs: Sequence[Line]) -> str:
-    """The path of a line that repeats: stage3.1…35.add.body.c1.conv, or first … last."""
-    parts = [line.row.path.split(".") for line in runs]
-    if len(runs) == 1 or len({len(p) for p in parts}) > 1:
-        return runs[0].row.path if len(runs) == 1 else f"{runs[0].row.path} … {runs[-1].row.path}"
-    together = [a if a == b else f"{a}…{b}" for a, b in zip(parts[0], parts[-1], strict=True)]
-    return ".".join(together)
+    """The path of a line that repeats: stage3.1…5.add.body.c1.conv; stage1.0…stage4.2.norm; or first … last."""
+    first, last = (line.row.path.split(".") for line in (runs[0], runs[-1]))
+    if len(first) != len(last):
+        return f"{runs[0].row.path} … {runs[-1].row.path}"
+    differ = [i for i, (a, b) in enumerate(zip(first, last, strict=True)) if a != b]
+    if not differ:
+        return runs[0].row.path
+    begin, end = differ[0], differ[-1] + 1
+    return ".".join([*first[:begin], f"{'.'.join(first[begin:end])}…{'.'.join(last[begin:end])}", *first[end:]])
 
 
 def kb(memory_bytes: float) -> float:

@@ -65,6 +65,7 @@ def recommend(
             timed.append(Timed(one, None, "its weights are more than an ONNX file can hold"))
         else:
             timed.append(Timed(one, measure(one)))
+    progress(len(timed), len(timed), "")
     keeping = _keeping(timed, max_latency_ms)
     if not keeping:
         return Answer(aim, None, tuple(timed), _nothing(asked, timed, max_latency_ms))

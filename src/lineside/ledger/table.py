@@ -57,8 +57,8 @@ def seen(field: Sequence[Reach | None], what: str) -> str:
 def _field(what: str) -> Cell:
     def cell(sheet: Sheet, shown: Shown) -> str:
         first, last = (seen(one.row.field, what) for one in (shown.runs[0], shown.runs[-1]))
-        if what == "jump" and first == "all":
-            return ""
+        if what == "jump" and "all" in (first, last):
+            return "" if first == "all" else first
         return first if first == last else f"{first}…{last}"
 
     return cell
