@@ -10,7 +10,6 @@ from lineside.ledger.convention import CONVENTIONS, DIFFERENCES, differences
 from lineside.ledger.cost import cost
 from lineside.ledger.layers import lines
 from lineside.nets.catalog import NETS
-from lineside.nets.resnet import ResNet, build
 from tests.ledger import deck_nets
 
 HERE = Path(__file__).parent / "deck"
@@ -101,28 +100,31 @@ def test_totals_without_a_table(name):
     assert round(sum(line.memory for line in lines(found, CONVENTIONS["deck"])) / 1024, 1) == kb
 
 
-# depths, bottleneck; params; MACs (stride in the 3x3); MACs (in the first 1x1); pool operations; KB (conv, max pool)
-RESNETS = [
-    ((2, 2, 2, 2), False, 11_689_512, 1_814_073_344, 1_814_073_344, 1_831_424, 10_486),
-    ((3, 4, 6, 3), False, 21_797_672, 3_663_761_408, 3_663_761_408, 1_831_424, 15_386),
-    ((3, 4, 6, 3), True, 25_557_032, 4_089_184_256, 3_857_973_248, 1_906_688, 44_198),
-    ((3, 4, 23, 3), True, 44_549_160, 7_801_405_440, 7_570_194_432, 1_906_688, 64_190),
-    ((3, 8, 36, 3), True, 60_192_808, 11_513_626_624, 11_282_415_616, 1_906_688, 88_886),
-    ((3, 24, 36, 3), True, 64_673_832, 15_007_481_856, 14_776_270_848, 1_906_688, 126_518),
-]
+# params; MACs (stride in the 3x3); MACs (in the first 1x1); pool operations; KB (conv, max pool)
+RESNETS = {
+    "resnet18": (11_689_512, 1_814_073_344, 1_814_073_344, 1_831_424, 10_486),
+    "resnet34": (21_797_672, 3_663_761_408, 3_663_761_408, 1_831_424, 15_386),
+    "resnet50": (25_557_032, 4_089_184_256, 3_857_973_248, 1_906_688, 44_198),
+    "resnet101": (44_549_160, 7_801_405_440, 7_570_194_432, 1_906_688, 64_190),
+    "resnet152": (60_192_808, 11_513_626_624, 11_282_415_616, 1_906_688, 88_886),
+    "resnet200": (64_673_832, 15_007_481_856, 14_776_270_848, 1_906_688, 126_518),
+}
 
 
-@pytest.mark.parametrize(("depths", "bottleneck", "params", "macs", "paper", "pool_ops", "kb"), RESNETS)
-def test_residual_nets_are_the_table(depths, bottleneck, params, macs, paper, pool_ops, kb):
+@pytest.mark.parametrize("name", RESNETS)
+def test_residual_nets_are_the_table(name):
+    params, macs, paper, pool_ops, kb = RESNETS[name]
     with torch.device("meta"):
-        net = build(ResNet(depths, bottleneck))
-    found = cost(net, (1, 3, 224, 224), name="resnet50")
+        net = NETS[name].build(1000)
+    found = cost(net, (1, 3, 224, 224), name=name)
     assert (found.params, found.macs, found.pool_ops) == (params, macs, pool_ops)
     shown = lines(found, CONVENTIONS["deck"])
     assert sum(line.memory for line in shown if line.row.kind == "conv" or line.row.path == "stem.pool") == kb * 1024
-    if bottleneck:
+    if name not in ("resnet18", "resnet34"):
         (first_1x1,) = DIFFERENCES["resnet50"]
         assert first_1x1.figure(found) == paper
+    if f"{name}_paper" in NETS:
+        assert NETS[f"{name}_paper"].macs == paper
 
 
 # Figures that others print: (net, what it says, what the ledger's rows make of it). E-numbers are the deck's errata.
