@@ -3,10 +3,17 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet
+from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet, swin, vit
 from lineside.nets.net import Net
 
-NETS: dict[str, Net] = {**lenet.NETS, **resnet.NETS, **mobilenet.NETS, **efficientnet_lite.NETS}
+NETS: dict[str, Net] = {
+    **lenet.NETS,
+    **resnet.NETS,
+    **mobilenet.NETS,
+    **efficientnet_lite.NETS,
+    **vit.NETS,
+    **swin.NETS,
+}
 
 
 def find(name: str) -> Net:

@@ -70,6 +70,20 @@ class Shuffle(nn.Module):
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
+class Permute(nn.Module):
+    """The axes in another order: Permute(0, 2, 3, 1) puts the channels of (N, C, H, W) last, (0, 3, 1, 2) undoes it."""
+
+    def __init__(self, *axes: int):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.axes)
+
+    def extra_repr(self) -> str:
+        return ", ".join(map(str, self.axes))
+
+
 class PowerMean(nn.Module):
     """(N, C, H, W) → (N, C, 1, 1): the generalised mean (mean of xᵖ)^(1/p) over H, W of what is positive in x.
 
@@ -163,6 +177,16 @@ def he_init(net: nn.Sequential) -> nn.Sequential:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
+
+
+def small_init(net: nn.Sequential, std: float = 0.02) -> nn.Sequential:
+    """net, its linear layers drawn from N(0, std²) within two std, biases zero: how transformers begin (BERT, ViT)."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net

@@ -66,7 +66,7 @@ def published(
         raise SettingsError(f"net {net!r} has no published weights")
     theirs = read_state(chosen, is_offline() if offline is None else offline, progress)
     built = row.build(row.classes)
-    built.load_state_dict(translate(theirs, chosen.names(), built, chosen.place))
+    built.load_state_dict(translate(learnt(theirs, chosen), chosen.names(), built, chosen.place))
     return built.eval()
 
 
@@ -84,6 +84,18 @@ def choose(net: str, row: Net, weights: str) -> Weights | None:
     return named[weights]
 
 
+def learnt(theirs: Mapping[str, Tensor], row: Weights) -> dict[str, Tensor]:
+    """The file's tensors without what follows from the shapes, under the names that the publisher has now."""
+    found = {}
+    for key, value in theirs.items():
+        if key.rpartition(".")[2] in row.derived:
+            continue
+        for old, new in row.renamed:
+            key = key.replace(old, new)
+        found[key] = value
+    return found
+
+
 def translate(
     theirs: Mapping[str, Tensor], names: Mapping[str, str], built: nn.Module, place: str
 ) -> dict[str, Tensor]:
@@ -92,7 +104,7 @@ def translate(
     left = dict(theirs)
     for key, wanted in built.state_dict().items():
         module, _, leaf = key.rpartition(".")
-        their_key = f"{names[module]}.{leaf}"
+        their_key = names[key] if key in names else f"{names[module]}.{leaf}"
         if leaf == "num_batches_tracked" and their_key not in left:  # older files have none, and nothing reads it
             ours[key] = torch.zeros((), dtype=torch.int64)
             continue
