@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lineside.nets import swin, vit
+from lineside.nets import coatnet, swin, vit
 from lineside.nets.catalog import NETS
 from lineside.nets.drop_path import DropPath, rising
+from lineside.nets.places import cubic, linear
 from tests.nets.test_every_net import Macs
 
 
@@ -45,8 +46,20 @@ def test_a_position_table_of_the_same_grid_is_left_alone_and_another_keeps_a_ram
     places = wide[0, 1:].view(16, 24, 2)
     inner = places[4:-4, 6:-6]
     down, right = (torch.arange(4.0, 12) + 0.5) / 2 - 0.5, (torch.arange(6.0, 18) + 0.5) / 3 - 0.5
-    assert (inner[:, :, 0] - down[:, None]).abs().max() < 1 / 16  # torch's cubic (−0.75) keeps a ramp up to 0.047
-    assert (inner[:, :, 1] - right).abs().max() < 1 / 16
+    torch.testing.assert_close(inner[:, :, 0], down[:, None].expand(-1, 12))
+    torch.testing.assert_close(inner[:, :, 1], right.expand(8, -1))
+
+
+@pytest.mark.parametrize("weights", [cubic, linear])
+@pytest.mark.parametrize(("n", "size"), [(1, 1), (1, 3), (2, 5), (7, 4), (27, 15), (16, 16), (14, 24), (9, 1)])
+def test_a_table_resized_has_rows_that_sum_to_1_and_is_mirrored_with_the_table(weights, n, size):
+    made = torch.tensor(weights(n, size))
+    assert made.shape == (size, n)
+    torch.testing.assert_close(made.sum(1), torch.ones(size))
+    torch.testing.assert_close(made, made.flip(0, 1))
+    if n == size:
+        torch.testing.assert_close(made, torch.eye(n))
+    assert not (weights is linear and n > 1 < size) or made[0, 0] == made[-1, -1] == 1
 
 
 def test_without_its_table_vit_does_not_know_where_its_patches_are():
@@ -136,6 +149,30 @@ def test_swin_v2_g_is_transformers_count_and_the_keys_bias():
     spec = swin.FAMILY["swin_v2_g"]
     of_key = sum(depth * (spec.width << i) for i, depth in enumerate(spec.depths))
     assert NETS["swin_v2_g"].params - of_key == 3_001_912_008
+
+
+def test_relative_attention_is_softmax_of_logits_plus_the_table():
+    """CoAtNet's eq. 3 place by place; on another map the table keeps its middle and its corners."""
+    torch.manual_seed(0)
+    mix, x = coatnet.RelativeAttention(6, 8, 2, 3), torch.randn(1, 6, 3, 3)
+    nn.init.normal_(mix.table)
+    q, k, v = mix.qkv(x.flatten(2).transpose(1, 2)).view(9, 3, 2, 4).permute(1, 2, 0, 3)
+    logits = q @ k.transpose(1, 2) / 2
+    for i in range(9):
+        for j in range(9):
+            logits[:, i, j] += mix.table[:, i // 3 - j // 3 + 2, i % 3 - j % 3 + 2]
+    want = mix.out((logits.softmax(2) @ v).transpose(0, 1).reshape(9, 8)).T.view(1, 8, 3, 3)
+    torch.testing.assert_close(mix(x), want, atol=1e-5, rtol=1e-4)
+    other = mix.bias(5, 4).view(2, 5, 4, 5, 4)
+    torch.testing.assert_close(other[:, 2, 1, 2, 1], mix.table[:, 2, 2])
+    torch.testing.assert_close(other[:, 4, 0, 0, 3], mix.table[:, 4, 0])
+
+
+def test_coatnets_are_as_large_as_the_paper_says():
+    """In millions, table 3 to 5; 3 and 5 are given there with the tables of a larger picture."""
+    said = {0: 25, 1: 42, 2: 75, 4: 275, 6: 1470, 7: 2440}
+    for i, millions in said.items():
+        assert NETS[f"coatnet_{i}"].params / 1e6 == pytest.approx(millions, rel=0.005 if i else 0.01)
 
 
 def test_drop_path_keeps_the_mean_drops_whole_samples_and_rests_in_eval():

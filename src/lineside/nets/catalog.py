@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import efficientnet_lite, lenet, mobilenet, resnet, swin, vit
+from lineside.nets import coatnet, efficientnet_lite, lenet, mobilenet, resnet, swin, vit
 from lineside.nets.net import Net
 
 NETS: dict[str, Net] = {
@@ -13,6 +13,7 @@ NETS: dict[str, Net] = {
     **efficientnet_lite.NETS,
     **vit.NETS,
     **swin.NETS,
+    **coatnet.NETS,
 }
 
 

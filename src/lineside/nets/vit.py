@@ -10,8 +10,8 @@ to every place. The blocks are all alike; four stages of a quarter of them each 
 explaining can address them. The head reads the class token, then norm, then one linear layer (the paper has the norm
 before; on one token it is the same).
 
-The table of places belongs to one grid. For a picture with another side it is resized, bicubic, align_corners=False,
-without antialias, in the forward pass; the class token's own vector stays. A side that is no multiple of p loses the
+The table of places belongs to one grid. For a picture with another side it is resized in the forward pass, bicubic and
+without antialias (places.py); the class token's own vector stays. A side that is no multiple of p loses the
 remainder at the right and below. No dropout: the paper's 0.1 was for training from scratch on ImageNet, torchvision
 has 0.
 """
@@ -34,6 +34,7 @@ from lineside.nets.net import (
     Weights,
 )
 from lineside.nets.parts import Residual, seq, small_init
+from lineside.nets.places import cubic, resize
 
 STAGES = 4
 EPS = 1e-6  # of the layer norms, as the paper's code has it
@@ -86,9 +87,8 @@ class Tokens(nn.Module):
         n, c, h, w = x.shape
         places = self.places
         if (h, w) != (self.grid, self.grid):
-            table = places[:, 1:].transpose(1, 2).reshape(1, c, self.grid, self.grid)
-            table = F.interpolate(table.float(), (h, w), mode="bicubic", align_corners=False).to(places.dtype)
-            places = torch.cat([places[:, :1], table.flatten(2).transpose(1, 2)], 1)
+            table = resize(places[0, 1:].T.view(c, self.grid, self.grid), h, w, cubic)
+            places = torch.cat([places[:, :1], table.flatten(1).T[None]], 1)
         return torch.cat([self.token.expand(n, -1, -1), x.flatten(2).transpose(1, 2)], 1) + places
 
 
