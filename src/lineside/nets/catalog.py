@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 
 from lineside.errors import SettingsError
-from lineside.nets import coatnet, efficientnet_lite, lenet, mobilenet, resnet, swin, vit
+from lineside.nets import coatnet, efficientnet_lite, lenet, mobilenet, resnet, swin, vit, vmoe
 from lineside.nets.net import Net
 
 NETS: dict[str, Net] = {
@@ -14,6 +14,7 @@ NETS: dict[str, Net] = {
     **vit.NETS,
     **swin.NETS,
     **coatnet.NETS,
+    **vmoe.NETS,
 }
 
 

@@ -7,10 +7,10 @@ Dai et al. 2021, arXiv:2106.04803: section 2.2 (C-C-T-T), table 3 (0 to 4), appe
             each head and relative place (eq. 3)
 
 The first block of a stage halves the map, and its shortcut is a mean over 2 x 2 and a 1 x 1 convolution. As in timm,
-whose parameters of 0 to 5 are counted here: that mean is the paper's maximum; the stride of an MBConv sits on its 3 x 3;
-the head is mean, norm, a hidden layer with tanh, and the linear layer. MACs are so a little above the paper's (0: 4.55 G
-for 4.2 G). timm's 5 has heads of 32 channels, the paper's 64. For a picture with another side the table of relative
-places is resized by straight lines (appendix A.1); maps of odd sides are rounded up.
+whose parameters of 0 to 5 are counted here: that mean is the paper's maximum; the stride of an MBConv sits on its
+3 x 3; the head is mean, norm, a hidden layer with tanh, and the linear layer. MACs are so a little above the paper's
+(0: 4.55 G for 4.2 G). timm's 5 has heads of 32 channels, the paper's 64. For a picture with another side the table of
+relative places is resized by straight lines (appendix A.1); maps of odd sides are rounded up.
 
 6 and 7, which no library has: two thirds of stage 2's blocks move into stage 3 ahead of the attention, with twice the
 channels; heads of 128. That is the paper's text; the same blocks and head as in 0 to 5 make 2,442 M of 7's 2,440 M. For
