@@ -99,6 +99,7 @@ class RelativeAttention(nn.Module):
         h, w = x.shape[2:]
         q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(q, k, v, self.bias(h, w)[None].to(q.dtype))  # (N, heads, T, d)
+        y = y.clone(memory_format=torch.contiguous_format)  # for the exporter's sake, see swin.together
         return self.out(y.transpose(1, 2).flatten(2)).transpose(1, 2).unflatten(2, (h, w))
 
     def bias(self, h: int, w: int) -> Tensor:

@@ -144,7 +144,12 @@ def by_head(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def together(x: Tensor, shape: torch.Size) -> Tensor:
-    """(N, n · heads, T, C / heads) → shape (N, n, T, C)."""
+    """(N, n · heads, T, C / heads) → shape (N, n, T, C).
+
+    A copy first: attention with a mask puts its answer out in one memory order on a CPU and in another when it is taken
+    apart for export, and torch's exporter keeps a reshape that only the first allows.
+    """
+    x = x.clone(memory_format=torch.contiguous_format)
     return x.unflatten(1, (shape[1], -1)).transpose(2, 3).reshape(shape)
 
 
