@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lineside.errors import TrainError
 from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
-from lineside.nets.weights import translate
+from lineside.nets.weights import learnt, translate
 
 Shapes = dict[str, tuple[int, ...]]
 VGG = {  # maps of the convolutions; 0 is a pool
@@ -249,7 +249,7 @@ def test_the_files_of_torchvision_fit(name):
     with torch.device("meta"):
         net = NETS[name].build(1000)
         state = {key: torch.empty(shape) for key, shape in shapes_of(name).items()}
-    assert translate(state, row.names(), net, "here", row.left_out).keys() == net.state_dict().keys()
+    assert translate(learnt(state, row), row.names(), net, "here").keys() == net.state_dict().keys()
     assert all(any(key.startswith(beginning) for key in state) for beginning in row.left_out)
     if row.left_out:
         with pytest.raises(TrainError, match=r"that the net has no place for, such as (aux1|AuxLogits)\."):
@@ -263,7 +263,7 @@ def test_they_give_the_same_logits(name, size):
     row, state = NETS[name].weights[0], drawn(shapes_of(name))
     with torch.device("meta"):
         net = NETS[name].build(1000)
-    net.load_state_dict(translate(state, row.names(), net, "here", row.left_out), assign=True)
+    net.load_state_dict(translate(learnt(state, row), row.names(), net, "here"), assign=True)
     x = torch.randn(2, 3, size, size, generator=torch.manual_seed(1))
     with torch.no_grad():
         ours, theirs = net.eval()(x), Second(state).answer(name, x)

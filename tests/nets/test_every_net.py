@@ -39,6 +39,9 @@ class Macs(TorchDispatchMode):
             self.total += out.numel() * args[1].shape[-1]
         elif func in (aten.mm.default, aten.bmm.default):
             self.total += out.numel() * args[0].shape[-1]
+        elif func.overloadpacket.__name__.startswith("_scaled_dot_product"):  # on a device; on meta it is two bmm
+            q, k, v = args[:3]
+            self.total += q.numel() * k.shape[-2] + q[..., 0].numel() * v[0, 0].numel()
         return out
 
 

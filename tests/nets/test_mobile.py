@@ -23,7 +23,8 @@ from lineside.nets import (
 )
 from lineside.nets.catalog import NETS
 from lineside.nets.depthwise import Depthwise
-from lineside.nets.parts import Gate, SamePad, Shuffle, Split, StochasticDepth, by_eight, squeeze
+from lineside.nets.drop_path import DropPath
+from lineside.nets.parts import Gate, SamePad, Shuffle, Split, by_eight, squeeze
 from lineside.nets.stages import outputs
 from lineside.nets.weights import at_hand
 
@@ -318,18 +319,18 @@ def test_multiply_adds_grow_with_depth_width_squared_and_side_squared():
 
 def test_stochastic_depth_drops_whole_pictures_and_keeps_the_mean():
     torch.manual_seed(0)
-    drop, x = StochasticDepth(0.25), torch.randn(2000, 3, 2, 2)
+    drop, x = DropPath(0.25), torch.randn(2000, 3, 2, 2)
     y = drop.train()(x)
     gone = (y == 0).flatten(1).all(1)
     torch.testing.assert_close(y[~gone], x[~gone] / 0.75)
     assert 0.2 < gone.float().mean() < 0.3
     assert drop.eval()(x) is x
-    assert torch.equal(StochasticDepth(0.0).train()(x), x)
+    assert torch.equal(DropPath(0.0).train()(x), x)
 
 
 def test_the_deeper_the_block_the_likelier_it_is_dropped():
     net = on_meta("efficientnet_b0")
-    found = {path: m.p for path, m in net.named_modules() if isinstance(m, StochasticDepth)}
+    found = {path: m.p for path, m in net.named_modules() if isinstance(m, DropPath)}
     assert found == {path + ".drop": pytest.approx(p) for path, p in expected_drops()}
     assert list(found.values()) == sorted(found.values())
     assert max(found.values()) < 0.2

@@ -31,11 +31,11 @@ from lineside.bundle import manifest as manifests
 from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Served
 from lineside.data import picture, split
 from lineside.data.read import Picture
-from lineside.errors import BundleError
+from lineside.errors import BundleError, SettingsError
 from lineside.evidence.intervals import Estimate
 from lineside.evidence.operating import OperatingPoint
 from lineside.learn.frozen import quiet
-from lineside.nets.catalog import NETS, find
+from lineside.nets.catalog import find
 from lineside.nets.fold import without_batch_norm
 from lineside.nets.input import Input
 from lineside.progress import Progress, silent
@@ -185,12 +185,14 @@ def rebuild(path: str | Path) -> tuple[nn.Sequential, Manifest]:
         return bundle.manifest, bundle.read("weights.safetensors")
 
     manifest, data = folder.steady(path, read)
-    if manifest.net not in NETS:
+    try:
+        row = find(manifest.net)
+    except SettingsError:
         raise BundleError(
             f"{path}: its net {manifest.net!r} is not one of this program's; it was made by lineside "
             f"{manifest.versions.get('lineside', '?')}, update with: pip install --upgrade lineside"
-        )
-    net = NETS[manifest.net].make(len(manifest.classes), manifest.pool_power)
+        ) from None
+    net = row.make(len(manifest.classes), manifest.pool_power)
     try:
         net.load_state_dict(load_tensors(data))
     except Exception as error:  # safetensors and torch raise their own

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from lineside.explain.activation import as_map
 from lineside.explain.heat import colours
 
 CHANNELS = 8
@@ -29,8 +30,8 @@ class Strip:
 
 
 def strip(stage: str, output: Tensor) -> Strip:
-    """The strip of one stage's output (1, C, h, w)."""
-    maps = output[0].detach().float().cpu().numpy()
+    """The strip of one stage's output (1, C, h, w), or of its tokens."""
+    maps = as_map(output.detach(), stage)[0].float().cpu().numpy()
     spread = maps.std((1, 2))
     shown = np.argsort(-spread, kind="stable")[:CHANNELS]
     tiles = []

@@ -19,8 +19,9 @@ from math import ceil
 
 from torch import nn
 
+from lineside.nets.drop_path import DropPath
 from lineside.nets.net import Net, Published, Stage, Weights
-from lineside.nets.parts import Residual, StochasticDepth, by_eight, classifier, conv_bn, he_init, seq, squeeze
+from lineside.nets.parts import Residual, by_eight, classifier, conv_bn, he_init, seq, squeeze
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def block(
         deep=conv_bn(hidden, hidden, k, stride, groups=hidden, act=nn.SiLU, norm=norm),
         gate=squeeze(hidden, cin // 4, act=nn.SiLU),
         narrow=conv_bn(hidden, cout, 1, act=None, norm=norm),
-        **({"drop": StochasticDepth(dropped)} if shortcut else {}),
+        **({"drop": DropPath(dropped)} if shortcut else {}),
     )
     return Residual(body) if shortcut else body
 

@@ -1,6 +1,7 @@
 """What is known about a net before it is built: the records that every family fills in.
 
-Conventions: a multiply-add is one MAC; convolutions and linear layers multiply, nothing else is counted. A stage's
+Conventions: a multiply-add is one MAC; convolutions, linear layers and the two matrix products of attention multiply,
+nothing else is counted. A stage's
 stride is input pixels per pixel of its output map. Colours are RGB.
 """
 
@@ -41,12 +42,16 @@ class Weights:
     name: str
     place: str
     sha256: str  # the hash or the beginning of it, as the publisher's file name carries it
-    names: Callable[[], dict[str, str]]  # our module's path → the publisher's, for every module that has a state
+    # Our module's path → the publisher's, for every module that has a state; or a tensor's path → the publisher's for
+    # each tensor of a module, where the last parts differ (in_proj_weight).
+    names: Callable[[], dict[str, str]]
     top1: float  # percent, published, ImageNet validation, one crop
     top5: float | None  # None where the publisher does not say
     source: str  # who says so
     licence: str
     left_out: tuple[str, ...] = ()  # beginnings of the publisher's names that the net has no use for
+    derived: tuple[str, ...] = ()  # last parts of names in the file that follow from the net's shape: not learnt
+    renamed: tuple[tuple[str, str], ...] = ()  # (in the file, in names): the publisher renamed after he had saved
 
 
 def torchvision_weights(
@@ -70,6 +75,22 @@ def torchvision_weights(
         licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
         left_out=left_out,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One row of the catalog's nets for signals (N, channels, samples): the same idea along one axis."""
+
+    build: Callable[[int, int], nn.Sequential]  # (channels, classes) → named stages; first "stem", last "head"
+    params: int  # with so many channels and classes
+    macs: int  # of one signal of so many samples
+    channels: int
+    classes: int
+    samples: int
+    source: str
+    stages: tuple[Stage, ...]  # (N, channels, samples / stride)
+    counted: str
+    least_samples: int = 1
 
 
 @dataclass(frozen=True, slots=True)

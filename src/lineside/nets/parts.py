@@ -71,25 +71,6 @@ class Shuffle(nn.Module):
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
-class StochasticDepth(nn.Module):
-    """A picture's x is 0 with this probability, else x / (1 − p); in eval x. Huang et al. 2016, arXiv:1603.09382.
-
-    At the end of a residual body: in training the block is now and then only its shortcut.
-    """
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        return x * F.dropout(x.new_ones(x.shape[0], *[1] * (x.dim() - 1)), self.p)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p:g}"
-
-
 class SamePad(nn.Module):
     """Zeros around x as TensorFlow's SAME puts them for a k x k window: a side n gives ceil(n / stride) afterwards.
 
@@ -111,6 +92,20 @@ class SamePad(nn.Module):
 
     def extra_repr(self) -> str:
         return f"k={self.k}, stride={self.stride}"
+
+
+class Permute(nn.Module):
+    """The axes in another order: Permute(0, 2, 3, 1) puts the channels of (N, C, H, W) last, (0, 3, 1, 2) undoes it."""
+
+    def __init__(self, *axes: int):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.axes)
+
+    def extra_repr(self) -> str:
+        return ", ".join(map(str, self.axes))
 
 
 class PowerMean(nn.Module):
@@ -266,6 +261,16 @@ def he_init(net: nn.Sequential) -> nn.Sequential:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return net
+
+
+def small_init(net: nn.Sequential, std: float = 0.02) -> nn.Sequential:
+    """net, its linear layers drawn from N(0, std²) within two std, biases zero: how transformers begin (BERT, ViT)."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net

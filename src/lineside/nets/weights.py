@@ -66,7 +66,7 @@ def published(
         raise SettingsError(f"net {net!r} has no published weights")
     theirs = read_state(chosen, is_offline() if offline is None else offline, progress)
     built = row.build(row.classes)
-    built.load_state_dict(translate(theirs, chosen.names(), built, chosen.place, chosen.left_out))
+    built.load_state_dict(translate(learnt(theirs, chosen), chosen.names(), built, chosen.place))
     return built.eval()
 
 
@@ -84,18 +84,27 @@ def choose(net: str, row: Net, weights: str) -> Weights | None:
     return named[weights]
 
 
-def translate(
-    theirs: Mapping[str, Tensor], names: Mapping[str, str], built: nn.Module, place: str, left_out: tuple[str, ...] = ()
-) -> dict[str, Tensor]:
-    """The publisher's tensors under our names: all of them, each once. TrainError where one is missing or left over.
+def learnt(theirs: Mapping[str, Tensor], row: Weights) -> dict[str, Tensor]:
+    """The file's tensors that the net has a use for, under the names that the publisher has now."""
+    found = {}
+    for key, value in theirs.items():
+        if key.startswith(row.left_out) or key.rpartition(".")[2] in row.derived:
+            continue
+        for old, new in row.renamed:
+            key = key.replace(old, new)
+        found[key] = value
+    return found
 
-    left_out: beginnings of names that are not wanted on purpose, such as the auxiliary classifiers of GoogLeNet.
-    """
+
+def translate(
+    theirs: Mapping[str, Tensor], names: Mapping[str, str], built: nn.Module, place: str
+) -> dict[str, Tensor]:
+    """The publisher's tensors under our names: all of them, each once. TrainError where one is missing or left over."""
     ours: dict[str, Tensor] = {}
-    left = {key: value for key, value in theirs.items() if not key.startswith(left_out)}
+    left = dict(theirs)
     for key, wanted in built.state_dict().items():
         module, _, leaf = key.rpartition(".")
-        their_key = f"{names[module]}.{leaf}"
+        their_key = names[key] if key in names else f"{names[module]}.{leaf}"
         if leaf == "num_batches_tracked" and their_key not in left:  # older files have none, and nothing reads it
             ours[key] = torch.zeros((), dtype=torch.int64)
             continue

@@ -32,7 +32,7 @@ from lineside.learn.precision import autocast, channels_last
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder
-from lineside.nets.catalog import NETS
+from lineside.nets.catalog import find
 from lineside.nets.input import Input
 from lineside.nets.stages import freeze_below, split_at
 from lineside.nets.weights import load_weights
@@ -142,12 +142,12 @@ def fit(
 
 def starts_with_weights(recipe: Recipe) -> bool:
     """Whether the net comes with published weights, so that only its head is new."""
-    return bool(NETS[recipe.net].weights) and recipe.weights != "none"
+    return bool(find(recipe.net).weights) and recipe.weights != "none"
 
 
 def input_of(recipe: Recipe) -> Input:
     """The first module of the net."""
-    row = NETS[recipe.net]
+    row = find(recipe.net)
     return Input(recipe.size_px, row.mean, row.std).eval()
 
 
