@@ -200,6 +200,13 @@ def test_torchvisions_names_and_shapes_are_covered(name):
     assert sum(v.numel() for v in learnt) == NETS[name].params
 
 
+@pytest.fixture()
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -207,7 +214,8 @@ def test_torchvisions_names_and_shapes_are_covered(name):
         *["efficientnet_b0", "efficientnet_b2", "efficientnet_b5"],
     ],
 )
-def test_the_same_weights_give_the_same_logits(name):
+def test_the_same_weights_give_the_same_logits(name, double):
+    """In float64: forty random layers blow float32's rounding up to the size of the logits (B5, two threads)."""
     eps, answer = TORCHVISION[name]
     state, x = State("cpu", eps), torch.randn(2, 3, 64, 64, generator=torch.manual_seed(1))
     with torch.no_grad():
