@@ -200,7 +200,7 @@ def test_torchvisions_names_and_shapes_are_covered(name):
     assert sum(v.numel() for v in learnt) == NETS[name].params
 
 
-@pytest.fixture()
+@pytest.fixture
 def double():
     torch.set_default_dtype(torch.float64)
     yield
