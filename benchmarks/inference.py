@@ -30,6 +30,7 @@ from PIL import Image
 from benchmarks import record
 from lineside.bundle import engine, export
 from lineside.bundle.manifest import EngineName, Precision
+from lineside.bundle.quantise import int8
 from lineside.data import picture, read
 from lineside.evidence.operating import OperatingPoint, choose
 from lineside.nets.catalog import NETS
@@ -37,7 +38,13 @@ from lineside.nets.input import Input
 from lineside.tasks.classify.decode import decider, margin
 
 DEFAULT_NETS = ("resnet18", "resnet50", "mobilenet_v2", "efficientnet_lite0")
-ENGINES = (("onnxruntime", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
+ENGINES: tuple[tuple[EngineName, Precision], ...] = (
+    ("onnxruntime", "float32"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+    ("onnxruntime", "int8"),
+    ("openvino", "int8"),
+)
 CLASSES, ACCEPT = ("a", "b", "c"), ("a",)
 PAUSE_S = 0.02  # after each run: threads that spin for the next one have gone to sleep
 SPAWN = multiprocessing.get_context("spawn")
@@ -68,10 +75,13 @@ def measure(name: str, files: list[Path], threads: int) -> list[dict]:
     """A row for each engine."""
     row = NETS[name]
     graph = export.to_onnx(random_net(name), Input(row.size_px, row.mean, row.std), 1.0)
+    narrow = int8(graph, files)
     with racing(partial(eager, name, threads)) as eagerly:
         rows = []
         for which, precision in ENGINES:
-            with racing(partial(runtime, graph, which, precision, threads, files)) as ours:
+            with racing(
+                partial(runtime, narrow if precision == "int8" else graph, which, precision, threads, files)
+            ) as ours:
                 took = race(files, {"bundle": ours, "ready": ours, "decode": ours, "eager": eagerly})
             rows.append(
                 {

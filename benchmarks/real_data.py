@@ -77,13 +77,13 @@ def neu_det(folder: Path) -> None:
 
 def fashion_mnist(folder: Path) -> None:
     rows = []
-    for part, split in (("train", ""), ("t10k", "test")):
+    for part, split in (("train", "train"), ("t10k", "test")):
         with gzip.open(FASHION / f"{part}-images-idx3-ubyte.gz") as file:
             pictures = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
         with gzip.open(FASHION / f"{part}-labels-idx1-ubyte.gz") as file:
             labels = np.frombuffer(file.read(), np.uint8, offset=8)
         for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-            name = f"{split or 'train'}/{GARMENTS[label]}/{i:05d}.png"
+            name = f"{split}/{GARMENTS[label]}/{i:05d}.png"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / name)
             rows.append((name, GARMENTS[label], split))

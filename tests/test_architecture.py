@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from lineside.cli.main import VERBS
+
 SRC = Path(__file__).parent.parent / "src" / "lineside"
 FILES = sorted(SRC.rglob("*.py"))
 BANNED = {"utils", "util", "misc", "common", "helpers", "core", "base", "manager", "tools", "factory"}
-LEARNING = ("nets", "learn", "explain")  # rooms that import torch
+LEARNING = ("nets", "ledger", "learn", "explain")  # rooms that import torch
 LEARNING_FILES = {  # and files of other rooms that do
     "bundle/export.py",
+    "bundle/latency.py",
     "bundle/quantise.py",
     "tasks/classify/fit.py",
     "tasks/classify/plan.py",
     "tasks/classify/make.py",
 }
+DOORS = {"ledger/__init__.py": {"cost"}}  # rooms that other programs use as a library: what they are given
 HEAVY = {"torch", "onnx", "onnxscript", "safetensors", "sklearn", "tensorboard"}
 
 
@@ -49,7 +53,18 @@ def test_files_are_named_for_what_they_hold(path):
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=place)
 def test_an_init_holds_a_docstring_and_no_imports(path):
-    assert not imported(ast.parse(path.read_text(encoding="utf-8")), top_only=False)
+    found = imported(ast.parse(path.read_text(encoding="utf-8")), top_only=False)
+    assert found == ({"lineside"} if place(path) in DOORS else set())
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_nobody_here_goes_through_a_door_that_is_for_users(door):
+    """`from lineside.ledger import cost` is for other programs; here it is lineside.ledger.cost."""
+    package = "lineside." + door.removesuffix("/__init__.py").replace("/", ".")
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == package:
+                assert not {alias.name for alias in node.names} & DOORS[door], path
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
@@ -80,7 +95,7 @@ def test_the_running_half_loads_without_the_learning_half():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("verb", ["", "check", "train", "evaluate", "explain", "export", "verify", "run", "demo"])
+@pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_imports_nothing_heavy(verb):
     """`lineside VERB --help` answers from argparse alone: no numpy, torch, onnxruntime, rich or matplotlib."""
     code = (

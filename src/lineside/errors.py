@@ -56,8 +56,9 @@ class LineError(LinesideError):
 class MissingExtra(LinesideError):
     exit_code = 7
 
-    def __init__(self, needed_for: str, package: str, extra: str):
+    def __init__(self, needed_for: str, package: str, extra: str = ""):
+        """extra: which of lineside's extras brings the package; "": none, it is installed by its own name."""
+        install = f"'lineside[{extra}]'" if extra else package
         super().__init__(
-            f"{needed_for} needs {package}, which is not installed here; "
-            f"install it with: pip install 'lineside[{extra}]'"
+            f"{needed_for} needs {package}, which is not installed here; install it with: pip install {install}"
         )

@@ -6,7 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from lineside.evidence.calibration import COLDEST, HOTTEST, brier, ece, nll, reliability, softmax, temperature
+from lineside.evidence.calibration import (
+    COLDEST,
+    HOTTEST,
+    MOST_NATS,
+    brier,
+    calibrated_nll,
+    ece,
+    nll,
+    reliability,
+    softmax,
+    temperature,
+)
 
 
 def draw(n: int, classes: int, sharpness: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,9 +39,20 @@ def test_temperature_finds_what_was_put_in(sharpness, classes):
 def test_temperature_is_the_minimum_of_the_nll():
     logits, labels = draw(3000, 4, 2.0, seed=2)
     best = temperature(logits, labels)
-    here = nll(softmax(logits / best), labels)
-    assert here <= nll(softmax(logits / (best * 1.02)), labels) + 1e-5
-    assert here <= nll(softmax(logits / (best * 0.98)), labels) + 1e-5
+    here = nll(softmax(logits / best), labels).mean()
+    assert here <= nll(softmax(logits / (best * 1.02)), labels).mean() + 1e-5
+    assert here <= nll(softmax(logits / (best * 0.98)), labels).mean() + 1e-5
+    assert calibrated_nll(logits, labels, np.ones(4)) == pytest.approx(here)
+    assert calibrated_nll(logits * 7, labels, np.ones(4)) == pytest.approx(here, abs=1e-6)  # whatever its own scale
+
+
+def test_a_class_weighs_in_the_calibrated_nll_and_a_nan_is_never_the_best():
+    logits, labels = draw(3000, 3, 1.0, seed=3)
+    losses = nll(softmax(logits / temperature(logits, labels)), labels)
+    only_first = calibrated_nll(logits, labels, np.array([1.0, 0.0, 0.0]))
+    assert only_first == pytest.approx((losses * (labels == 0)).mean())
+    logits[0, 0] = np.nan
+    assert calibrated_nll(logits, labels, np.ones(3)) == np.inf
 
 
 @settings(deadline=None, max_examples=50)
@@ -72,9 +94,9 @@ def test_logits_that_are_not_finite_are_refused():
 def test_nll_and_brier_by_hand():
     p = np.array([[0.8, 0.2], [0.4, 0.6]])
     labels = np.array([0, 0])
-    assert nll(p, labels) == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
-    assert brier(p, labels) == pytest.approx((0.2**2 + 0.2**2 + 0.6**2 + 0.6**2) / 2)
-    assert nll(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(-np.log(1e-300))
+    assert nll(p, labels) == pytest.approx([-np.log(0.8), -np.log(0.4)])
+    assert brier(p, labels) == pytest.approx([0.2**2 + 0.2**2, 0.6**2 + 0.6**2])
+    assert nll(np.array([[0.0, 1.0]]), np.array([0])) == [MOST_NATS]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80), st.sampled_from(["mass", "width"]))

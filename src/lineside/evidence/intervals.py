@@ -63,21 +63,6 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate(k / n, low, high, n, confidence, "Clopper-Pearson")
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> Estimate:
-    """k of n, with the score interval without continuity correction: narrower than the exact one, right on average."""
-    from scipy.special import ndtri
-
-    _counts(k, n, confidence)
-    if n == 0:
-        return nothing("Wilson", confidence)
-    z, rate = float(ndtri((1 + confidence) / 2)), k / n
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return Estimate(
-        rate, max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half)), n, confidence, "Wilson"
-    )
-
-
 def upper_bound(k: int, n: int, confidence: float = 0.95) -> float:
     """The exact one-sided bound: k of n seen, so the true rate is at most this, with confidence. 1.0 where n = 0."""
     from scipy.special import betaincinv

@@ -83,6 +83,8 @@ class Cache:
                 held.flush()
                 marks[finished] = 1
             progress(min(n, i * CHUNK * self.ranks.world), n, "")
+        if not todo:
+            progress(n, n, "")
         marks.flush()
         self.ranks.barrier()
 

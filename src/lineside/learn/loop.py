@@ -27,6 +27,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from lineside.errors import TrainError
+from lineside.evidence.calibration import calibrated_nll
 from lineside.learn import checkpoint
 from lineside.learn.draws import generator, seed_of
 from lineside.learn.features import Cache
@@ -36,6 +37,8 @@ from lineside.learn.recipe import Recipe
 from lineside.learn.schedule import factor
 from lineside.progress import Progress, silent
 
+USUAL_SIZE = 0.05  # root mean square of a convolution's weights for which the recipe's fine_tune_rate is meant
+LEAST_SIZE_OF_A_MATRIX, LEAST_SIZE_OF_A_VECTOR = 0.02, 0.1
 BETAS = (0.9, 0.98)  # AdamW's; a run here has hundreds of steps, over which torch's 0.999 would hardly forget
 
 
@@ -81,7 +84,7 @@ def train(
 ) -> State:
     """Train net (its stages above the frozen ones, ending in logits) in place; its weights end as the best average.
 
-    new_head: the stages come with weights and only the head is new: they get a share of the rate, and keep their
+    new_head: the stages come with weights and only the last layer is new: they get a share of the rate, and keep their
     batch-norm statistics; their start competes too, as epoch 0 of the history: fine-tuning that only makes it worse is
     not kept. class_weights (K,) multiply the loss. folder holds the checkpoint. recipe.precision is decided ("float32"
     or "bfloat16"). TrainError: NaN loss, fewer pictures in a batch than ranks.
@@ -105,7 +108,7 @@ def train(
     weights = torch.as_tensor(class_weights, dtype=torch.float32, device=ranks.device)
     started = last_saved = monotonic()
     if new_head and not state.history:
-        _judge(net, average, best, held, weights, recipe, ranks, state)
+        _judge(net, average, best, held, class_weights, recipe, ranks, state)
     while not state.ended:
         epoch, within = divmod(state.step, each)
         order = torch.randperm(len(examples.labels), generator=generator(recipe.seed, "order", epoch)).numpy()
@@ -130,7 +133,7 @@ def train(
             if ranks.first and at + 1 < each and monotonic() - last_saved > recipe.checkpoint_s:
                 _save(saved, net, average, best, optimiser, state, state.seconds + monotonic() - started)
                 last_saved = monotonic()
-        _judge(net, average, best, held, weights, recipe, ranks, state, epoch + 1, state.epoch_loss / len(order))
+        _judge(net, average, best, held, class_weights, recipe, ranks, state, epoch + 1, state.epoch_loss / len(order))
         state.history[-1]["seconds"] = round(state.seconds + monotonic() - started, 2)
         log(state.history[-1] | {"rate": optimiser.param_groups[-1]["lr"]})
         state.epoch_loss = 0.0
@@ -182,13 +185,25 @@ def keep_statistics(net: nn.Module) -> None:
 
 
 def _groups(net: nn.Module, recipe: Recipe, new_head: bool) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: biases and norms are not decayed; a new head learns faster than the rest."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """Every parameter with its rate and decay; the last layer's come last. Biases and norms are not decayed.
+
+    A new last layer learns at the recipe's rate; what came with weights at a share of it, in proportion to its size:
+    AdamW's step is as long as its rate whatever it changes, and what is a nudge to one layer undoes another. (LARS, You
+    et al. 2017, arXiv:1708.03888, does so at every step; here the sizes at the start are enough.)
+    """
+    groups = []
     for name, p in net.named_parameters():
         if p.requires_grad:
-            share = recipe.fine_tune_rate if new_head and not name.startswith("head.") else 1.0
-            groups.setdefault((recipe.rate * share, recipe.weight_decay if p.dim() > 1 else 0.0), []).append(p)
-    return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in sorted(groups.items())]
+            is_old = new_head and name not in ("head.fc.weight", "head.fc.bias")
+            rate = recipe.rate * (recipe.fine_tune_rate * _size(p) / USUAL_SIZE if is_old else 1.0)
+            groups.append({"params": [p], "lr": rate, "weight_decay": recipe.weight_decay if p.dim() > 1 else 0.0})
+    return groups
+
+
+def _size(p: nn.Parameter) -> float:
+    """Root mean square of a tensor, or of what it may become soon: a bias of zeros must be able to leave zero."""
+    least = LEAST_SIZE_OF_A_MATRIX if p.dim() > 1 else LEAST_SIZE_OF_A_VECTOR
+    return max(float(p.detach().float().square().mean().sqrt()), least)
 
 
 def _follow(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
@@ -206,7 +221,7 @@ def _judge(
     average: dict[str, Tensor],
     best: dict[str, Tensor],
     held: Examples,
-    weights: Tensor,
+    weights: np.ndarray,
     recipe: Recipe,
     ranks: Ranks,
     state: State,
@@ -215,21 +230,22 @@ def _judge(
 ) -> None:
     """Loss and accuracy of the average on calibrate, into the history; keeps it where it is the best so far.
 
-    epoch counts from 1; 0 is the start, of which no train_loss is known.
+    The loss is that at the best temperature (evidence/calibration.py): the bundle will have it. epoch counts from 1; 0
+    is the start, of which no train_loss is known.
     """
     net.eval()
-    loss, right = 0.0, 0
+    found = []
     with torch.inference_mode(), autocast(recipe.precision, ranks.device):
         for start in range(0, len(held.labels), 128):
             rows = slice(start, start + 128)
             x = channels_last(held.cache.plain(rows).to(ranks.device))
-            y = torch.from_numpy(held.labels[rows]).to(ranks.device)
-            logits = functional_call(net, average, (x,)).float()
-            loss += float(smoothed_loss(logits, y, weights, recipe.label_smoothing).sum())
-            right += int((logits.argmax(1) == y).sum())
-    loss = ranks.from_first(loss / len(held.labels))  # the ranks must agree about when to stop
+            found.append(functional_call(net, average, (x,)).float().cpu().numpy())
+    logits = np.concatenate(found)
+    right = logits.argmax(1) == held.labels
+    loss = calibrated_nll(logits, held.labels, weights)
+    loss = ranks.from_first(loss)  # the ranks must agree about when to stop
     row = {"epoch": epoch} | ({} if train_loss is None else {"train_loss": train_loss})
-    state.history.append(row | {"calibrate_loss": loss, "calibrate_top1": right / len(held.labels), "seconds": 0.0})
+    state.history.append(row | {"calibrate_loss": loss, "calibrate_top1": float(right.mean()), "seconds": 0.0})
     if not math.isfinite(loss):
         raise TrainError(f"the calibrate loss is {loss} after epoch {epoch}; lower the recipe's rate ({recipe.rate:g})")
     if loss < state.best_loss:

@@ -23,9 +23,11 @@ class Augment:
 
     flip_horizontal: bool = True
     flip_vertical: bool = True
-    rotate_deg: float = 10.0
-    shift: float = 0.04  # of the side
-    zoom: float = 0.06  # 0.06: between 0.94 and 1.06
+    rotate_deg: float = (
+        3.0  # a fixture holds parts about straight; more makes edges that look like cracks where it does
+    )
+    shift: float = 0.02  # of the side
+    zoom: float = 0.03  # 0.03: between 0.97 and 1.03
     brightness: float = 0.12  # factor 1 ± this on [0, 1] RGB
     contrast: float = 0.12  # factor 1 ± this around the picture's mean
     noise: float = 0.01  # standard deviation on [0, 1], the same in R, G and B
@@ -51,8 +53,10 @@ class Recipe:
     views: int = 8  # augmented views of each training picture in the feature cache
     epochs: int = 15
     batch: int = 32
-    rate: float = 0.005  # of a net from scratch and of a new head
-    fine_tune_rate: float = 0.1  # share of `rate` for stages that come with weights
+    rate: float = 0.002  # of a net from scratch and of a new last layer
+    fine_tune_rate: float = (
+        0.1  # share of `rate` for weights that are kept, in proportion to their size (learn/loop.py)
+    )
     clip: float = 1.0  # largest norm of a step's gradient; longer ones are shortened to it
     weight_decay: float = 0.02
     warmup: float = 0.1  # share of all steps

@@ -49,8 +49,32 @@ class Weights:
     top5: float | None  # None where the publisher does not say
     source: str  # who says so
     licence: str
+    left_out: tuple[str, ...] = ()  # beginnings of the publisher's names that the net has no use for
     derived: tuple[str, ...] = ()  # last parts of names in the file that follow from the net's shape: not learnt
     renamed: tuple[tuple[str, str], ...] = ()  # (in the file, in names): the publisher renamed after he had saved
+
+
+def torchvision_weights(
+    net: str,
+    version: str,
+    file: str,
+    names: Callable[[], dict[str, str]],
+    top1: float,
+    top5: float,
+    left_out: tuple[str, ...] = (),
+) -> Weights:
+    """A row of torchvision's: the file name ends in the beginning of its hash."""
+    return Weights(
+        name=f"imagenet1k_{version}",
+        place=f"https://download.pytorch.org/models/{file}",
+        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+        names=names,
+        top1=top1,
+        top5=top5,
+        source=f"torchvision, {net} IMAGENET1K_{version.upper()}",
+        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
+        left_out=left_out,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineside.errors import SettingsError
@@ -68,6 +69,29 @@ class Shuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class SamePad(nn.Module):
+    """Zeros around x as TensorFlow's SAME puts them for a k x k window: a side n gives ceil(n / stride) afterwards.
+
+    An odd number of zeros has the greater part behind. At stride 2 that is as many before as behind on an odd side and
+    one less before on an even one, so no fixed pad is right for every picture; the side is known when a graph is made.
+    """
+
+    def __init__(self, k: int, stride: int):
+        super().__init__()
+        self.k, self.stride = k, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, [zeros for n in (x.shape[-1], x.shape[-2]) for zeros in self.around(n)])
+
+    def around(self, n: int) -> tuple[int, int]:
+        """Zeros before and behind a side of n."""
+        zeros = max((-(-n // self.stride) - 1) * self.stride + self.k - n, 0)
+        return zeros // 2, zeros - zeros // 2
+
+    def extra_repr(self) -> str:
+        return f"k={self.k}, stride={self.stride}"
 
 
 class Permute(nn.Module):
@@ -146,10 +170,70 @@ def conv_bn(
     return seq(conv=conv(cin, cout, k, stride, k // 2, groups), bn=norm(cout), **({"act": act()} if act else {}))
 
 
+def conv_act(
+    cin: int, cout: int, k: int, stride: int = 1, *, padding: int | None = None, groups: int = 1
+) -> nn.Sequential:
+    """k x k convolution with a bias and ReLU, as before batch norm; padding None keeps H, W at stride 1 (k odd)."""
+    padding = k // 2 if padding is None else padding
+    return seq(conv=nn.Conv2d(cin, cout, k, stride, padding, groups=groups), act=nn.ReLU())
+
+
+def squeeze(
+    channels: int,
+    middle: int,
+    act: type[nn.Module] = nn.ReLU,
+    gate: type[nn.Module] = nn.Sigmoid,
+) -> Gate:
+    """Squeeze-and-excitation of these channels through `middle`: average, two 1x1 convolutions with bias, gate."""
+    return Gate(
+        seq(
+            pool=nn.AdaptiveAvgPool2d(1),
+            reduce=nn.Conv2d(channels, middle, 1),
+            act=act(),
+            expand=nn.Conv2d(middle, channels, 1),
+            gate=gate(),
+        )
+    )
+
+
+def bn_relu(channels: int) -> nn.Sequential:
+    """The activation of nets that activate before they convolve."""
+    return seq(bn=nn.BatchNorm2d(channels), act=nn.ReLU())
+
+
+def bn_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
+    """Batch norm, ReLU, and a k x k convolution that keeps H, W at stride 1 (pre-activation ResNets, DenseNet)."""
+    return seq(bn=nn.BatchNorm2d(cin), act=nn.ReLU(), conv=conv(cin, cout, k, stride, k // 2))
+
+
+def by_eight(channels: float) -> int:
+    """The nearest multiple of 8, at least 8 and not below 90 % of channels: how the mobile nets scale their widths."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near
+
+
 def classifier(cin: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
     """The head: global average over H, W, then one linear layer."""
     drop = {"drop": nn.Dropout(dropout)} if dropout else {}
     return seq(pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), **drop, fc=nn.Linear(cin, classes))
+
+
+def fully_connected(maps: int, side: int, classes: int, hidden: int = 4096) -> nn.Sequential:
+    """The head of AlexNet, ZFNet and VGG: maps of side x side unrolled, two hidden layers with dropout, one linear.
+
+    Maps of another side are averaged to this one first; at the published size there is nothing to average.
+    """
+    return seq(
+        pool=nn.AdaptiveAvgPool2d(side),
+        flat=nn.Flatten(),
+        fc6=nn.Linear(maps * side * side, hidden),
+        act6=nn.ReLU(),
+        drop6=nn.Dropout(0.5),
+        fc7=nn.Linear(hidden, hidden),
+        act7=nn.ReLU(),
+        drop7=nn.Dropout(0.5),
+        fc=nn.Linear(hidden, classes),
+    )
 
 
 def pools_to_one(net: nn.Sequential) -> bool:

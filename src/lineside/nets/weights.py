@@ -85,10 +85,10 @@ def choose(net: str, row: Net, weights: str) -> Weights | None:
 
 
 def learnt(theirs: Mapping[str, Tensor], row: Weights) -> dict[str, Tensor]:
-    """The file's tensors without what follows from the shapes, under the names that the publisher has now."""
+    """The file's tensors that the net has a use for, under the names that the publisher has now."""
     found = {}
     for key, value in theirs.items():
-        if key.rpartition(".")[2] in row.derived:
+        if key.startswith(row.left_out) or key.rpartition(".")[2] in row.derived:
             continue
         for old, new in row.renamed:
             key = key.replace(old, new)
@@ -180,7 +180,7 @@ def _in_package(row: Weights) -> Path:
     package, _, inside = row.place.partition(":")
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        raise MissingExtra("the default net's weights", package.replace("_", "-"), "train")
+        raise MissingExtra("this net", package.replace("_", "-"))
     path = Path(spec.origin).parent / inside
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,14 +8,13 @@ on its fixed features, which costs one pass over some pictures; how fast it is, 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from lineside.bundle import engine, export
+from lineside.bundle.latency import latency_ms
 from lineside.data.split import Split
 from lineside.errors import SettingsError, TrainError
 from lineside.evidence.paired import mcnemar
@@ -133,24 +132,6 @@ def _pools(row: Net) -> bool:
 
 def _side(recipe: Recipe, row: Net) -> int:
     return recipe.size_px or row.size_px
-
-
-def latency_ms(net: str, side: int, classes: int, seen_px: tuple[tuple[int, int], tuple[int, int]]) -> float:
-    """Median ms from a ready picture of the smallest seen size to logits: the exported graph, batch 1."""
-    row = find(net)
-    (width, _), (height, _) = seen_px
-    net_input = Input(side, row.mean, row.std)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        graph = export.to_onnx(row.make(classes).eval(), net_input, 1.0)
-    infer = engine.open_model("onnxruntime", graph, "float32")
-    picture = np.full((1, height, width, 3), 127, np.uint8)
-    took = []
-    for _ in range(25):
-        start = perf_counter()
-        infer(picture)
-        took.append(1000 * (perf_counter() - start))
-    return float(np.median(took[5:]))
 
 
 def _choose(

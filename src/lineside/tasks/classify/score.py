@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lineside.evidence.calibration import ece, softmax
+from lineside.evidence.calibration import MOST_NATS, brier, ece, nll, softmax
 from lineside.evidence.intervals import Estimate, bootstrap, mean, mean_of_rates, nothing, proportion, widest
 from lineside.evidence.operating import ACCEPT, HOLD, REJECT, OperatingPoint, zones
 from lineside.tasks.classify.decode import margin, predict
 
 TOP = 5
-MOST_NATS = 300.0  # a true class with a score below exp(-300) counts as this
 
 
 @dataclass(frozen=True)
@@ -170,14 +169,11 @@ def _trust(
         empty = nothing("bootstrap")
         return empty, empty, nothing("bootstrap", bounds=(0.0, MOST_NATS)), nothing("bootstrap", bounds=(0.0, 2.0))
     p, before = softmax(logits), softmax(np.asarray(logits, np.float64) * temperature)
-    true = p[np.arange(len(labels)), labels]
-    losses = -np.log(np.maximum(true, np.exp(-MOST_NATS)))
-    distances = ((p - np.eye(p.shape[1])[labels]) ** 2).sum(axis=1)
     return (
         ece(p.max(axis=1), p.argmax(axis=1) == labels, rng=rng, groups=groups),
         ece(before.max(axis=1), before.argmax(axis=1) == labels, rng=rng, groups=groups),
-        bootstrap(mean, (losses,), rng=rng, groups=groups, bounds=(0.0, MOST_NATS)),
-        bootstrap(mean, (distances,), rng=rng, groups=groups, bounds=(0.0, 2.0)),
+        bootstrap(mean, (nll(p, labels),), rng=rng, groups=groups, bounds=(0.0, MOST_NATS)),
+        bootstrap(mean, (brier(p, labels),), rng=rng, groups=groups, bounds=(0.0, 2.0)),
     )
 
 

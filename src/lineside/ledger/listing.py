@@ -1,0 +1,120 @@
+"""The catalog as a list: what each net costs, what its publishers say it reaches, whether its weights are to be had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from lineside.errors import SettingsError
+from lineside.nets.catalog import NETS
+from lineside.nets.net import Net
+from lineside.nets.weights import at_hand
+
+SORTS = ("name", "params", "macs", "top1")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One net. Accuracy is in percent, on ImageNet's validation pictures; None where nobody says."""
+
+    name: str
+    size_px: int
+    params: int
+    macs: int
+    top1: float | None
+    top5: float | None
+    said_by: str  # who says top1 and top5; "" where nobody does
+    weights: Literal["here", "download", ""]  # published ones: on this machine, to be fetched, none
+    stages: tuple[str, ...]
+    source: str
+
+
+def listed(name: str, row: Net) -> Listed:
+    accuracy = row.weights[0] if row.weights else row.published
+    return Listed(
+        name=name,
+        size_px=row.size_px,
+        params=row.params,
+        macs=row.macs,
+        top1=accuracy.top1 if accuracy else None,
+        top5=accuracy.top5 if accuracy else None,
+        said_by=accuracy.source if accuracy else "",
+        weights="" if not row.weights else "here" if any(map(at_hand, row.weights)) else "download",
+        stages=tuple(stage.name for stage in row.stages),
+        source=row.source,
+    )
+
+
+def nets(
+    patterns: Sequence[str] = (),
+    *,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    min_top1: float | None = None,
+    weights: Literal["here", "any"] | None = None,
+    sort: str = "name",
+) -> list[Listed]:
+    """The nets that fit, sorted: by name, cheapest first, or most accurate first (top1; unknown last).
+
+    patterns: names with * and ?; none: all. weights: only with published ones, "here" or "any". SettingsError: a
+    pattern that fits no net at all.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in NETS):
+            raise SettingsError(f"no net's name is like {pattern!r}; `lineside nets` lists all {len(NETS)}")
+    found = [
+        one
+        for name, row in NETS.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+        if fits(one := listed(name, row), max_params, max_macs)
+        if min_top1 is None or (one.top1 is not None and one.top1 >= min_top1)
+        if weights is None or one.weights == "here" or (weights == "any" and one.weights)
+    ]
+    keys = {
+        "name": lambda one: one.name,
+        "params": lambda one: (one.params, one.name),
+        "macs": lambda one: (one.macs, one.name),
+        "top1": lambda one: (-(one.top1 or 0.0), one.name),
+    }
+    return sorted(found, key=keys[sort])
+
+
+def fits(one: Listed, max_params: float | None, max_macs: float | None) -> bool:
+    return (max_params is None or one.params <= max_params) and (max_macs is None or one.macs <= max_macs)
+
+
+def text(found: Sequence[Listed]) -> str:
+    """The list for a terminal."""
+    if not found:
+        return "no net fits; give it more room"
+    head = ("net", "px", "M params", "MMAC", "top-1", "top-5", "weights", "stages", "accuracy said by")
+    body = [
+        (
+            one.name,
+            str(one.size_px),
+            f"{one.params / 1e6:,.3f}",
+            f"{one.macs / 1e6:,.1f}",
+            *("" if value is None else f"{value:.2f}" for value in (one.top1, one.top5)),
+            one.weights,
+            str(len(one.stages)),
+            one.said_by,
+        )
+        for one in found
+    ]
+    left = {0, 6, 8}
+    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (head, *body)
+    ]
+    return "\n".join(
+        [
+            *(line.rstrip() for line in lines),
+            "",
+            f"{len(found)} nets. Parameters and MACs (multiply-adds of convolutions, linear layers, products) with the "
+            "published number of classes, at px.",
+            "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops differ.",
+        ]
+    )

@@ -1,0 +1,118 @@
+"""Which net? The deck's last slide ("ResNet-50 or 101 for accuracy, MobileNet or ShuffleNet on a phone"), measured.
+
+Accuracy is what publishers say; cost is counted; time is measured on this machine, of the exported graph, one picture.
+
+accuracy   the net with the highest published top-1 within the budget
+mobile     of nets within MOBILE_MACS, the limit of the mobile papers (ShuffleNet, NASNet-A: "< 600 M multiply-adds"),
+           and within the budget: the fastest here of those that are within CLOSE points of the best
+
+Only nets with published weights are asked, unless nets from scratch are wanted too. Nets are timed from the most
+accurate down until one keeps the latency and `most` have been timed. A published top-1 is of ImageNet: `lineside train
+--net auto` decides by your own pictures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lineside.ledger.listing import Listed, nets
+from lineside.progress import Progress, silent
+
+MOBILE_MACS = 600e6
+CLOSE = 1.0  # points of top-1
+LARGEST_GRAPH = 1.9e9  # bytes of weights; an ONNX file can hold 2 GB
+
+
+@dataclass(frozen=True)
+class Timed:
+    net: Listed
+    ms: float | None  # None: not measured, and why says it
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """chosen is one of timed, or None where nothing keeps the budget."""
+
+    aim: Literal["accuracy", "mobile"]
+    chosen: Timed | None
+    timed: tuple[Timed, ...]  # the most accurate first
+    sentence: str
+
+
+def recommend(
+    aim: Literal["accuracy", "mobile"],
+    measure: Callable[[Listed], float],
+    *,
+    max_macs: float | None = None,
+    max_params: float | None = None,
+    max_latency_ms: float | None = None,
+    from_scratch: bool = False,
+    most: int = 5,
+    progress: Progress = silent,
+) -> Answer:
+    """The answer within a budget. measure: a net → milliseconds a picture takes here (bundle/latency.py)."""
+    if aim == "mobile":
+        max_macs = min(max_macs or MOBILE_MACS, MOBILE_MACS)
+    found = nets(max_params=max_params, max_macs=max_macs, weights=None if from_scratch else "any", sort="top1")
+    asked = [one for one in found if one.top1 is not None]
+    timed: list[Timed] = []
+    for i, one in enumerate(asked):
+        if sum(t.ms is not None for t in timed) >= most and _keeping(timed, max_latency_ms):
+            break
+        progress(i, len(asked), one.name)
+        if one.params * 4 > LARGEST_GRAPH:
+            timed.append(Timed(one, None, "its weights are more than an ONNX file can hold"))
+        else:
+            timed.append(Timed(one, measure(one)))
+    progress(len(timed), len(timed), "")
+    keeping = _keeping(timed, max_latency_ms)
+    if not keeping:
+        return Answer(aim, None, tuple(timed), _nothing(asked, timed, max_latency_ms))
+    best = keeping[0]
+    if aim == "accuracy":
+        return Answer(aim, best, tuple(timed), f"{best.net.name}: the highest published top-1 that keeps the budget")
+    near = [t for t in keeping if (t.net.top1 or 0) >= (best.net.top1 or 0) - CLOSE]
+    chosen = min(near, key=lambda t: t.ms or 0)
+    return Answer(
+        aim,
+        chosen,
+        tuple(timed),
+        f"{chosen.net.name}: the fastest here of {len(near)} within {CLOSE:g} point of the best, {best.net.name}",
+    )
+
+
+def _keeping(timed: Sequence[Timed], max_latency_ms: float | None) -> list[Timed]:
+    return [t for t in timed if t.ms is not None and (max_latency_ms is None or t.ms <= max_latency_ms)]
+
+
+def _nothing(asked: Sequence[Listed], timed: Sequence[Timed], max_latency_ms: float | None) -> str:
+    if not asked:
+        return "no net fits the budget of parameters and MACs; give it more room, or --from-scratch"
+    measured = [t for t in timed if t.ms is not None]
+    if not measured:
+        return f"none of {len(timed)} nets could be timed here"
+    fastest = min(measured, key=lambda t: t.ms or 0)
+    return (
+        f"no net answers within {max_latency_ms:g} ms here; the fastest is {fastest.net.name} with {fastest.ms:.1f} ms"
+    )
+
+
+def text(answer: Answer) -> str:
+    """What was measured, and the answer."""
+    wide = max((len(t.net.name) for t in answer.timed), default=3)
+    lines = [f"{'net':<{wide}}  top-1  M params     MMAC  ms here"]
+    for t in answer.timed:
+        mark = "  <" if t is answer.chosen else ""
+        ms = t.why if t.ms is None else f"{t.ms:7.1f}"
+        lines.append(
+            f"{t.net.name:<{wide}}  {t.net.top1:5.2f}  {t.net.params / 1e6:8.2f}  {t.net.macs / 1e6:7.1f}  {ms}{mark}"
+        )
+    return "\n".join(
+        [
+            *(lines if answer.timed else []),
+            "",
+            answer.sentence,
+            "top-1 is the publisher's, of ImageNet; your pictures decide: lineside train DATA --net auto",
+        ]
+    ).strip()

@@ -1,0 +1,75 @@
+"""What `lineside cost` can be asked about: a net of the catalog, a bundle, an ONNX file.
+
+sheet_of("resnet50", size_px=None, convention="deck", measured=False)
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lineside.bundle.folder import open_bundle
+from lineside.bundle.manifest import MANIFEST
+from lineside.errors import SettingsError
+from lineside.ledger.cost import cost
+from lineside.ledger.measure import measure
+from lineside.ledger.onnx_file import cost_of_model, read
+from lineside.ledger.sheet import Sheet, sheet
+from lineside.nets.catalog import NETS, find
+
+
+def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool) -> Sheet:
+    """The sheet of what the user named. size_px: side of the input; None: the net's own.
+
+    SettingsError: no such net, file or size. BundleError: a bundle that can not be opened.
+    """
+    path = Path(name)
+    if name not in NETS and path.suffix == ".onnx":
+        return onnx_sheet(path, size_px, convention, measured)
+    if name not in NETS and (path.suffix == ".zip" or (path / MANIFEST).exists()):
+        return bundle_sheet(path, size_px, convention, measured)
+    if name not in NETS and (path.exists() or path.suffix in (".bundle", ".pt", ".pth")):
+        raise SettingsError(f"{name}: is neither a bundle nor an .onnx file; name a net, or one of those")
+    row = find(name)
+    side = size_px or row.size_px
+    smallest(name, side)
+    return net_sheet(name, lambda: row.build(row.classes), side, convention, measured, (row.source,))
+
+
+def smallest(name: str, side: int) -> None:
+    if side < NETS[name].least_px:
+        raise SettingsError(f"{name} takes pictures of at least {NETS[name].least_px} px, got --size {side}")
+
+
+def net_sheet(
+    name: str, build: Callable[[], nn.Module], side: int, convention: str, measured: bool, facts: tuple[str, ...]
+) -> Sheet:
+    with torch.device("meta"):
+        net = build()
+    found = cost(net, (1, 3, side, side), name=name)
+    return sheet(found, convention, net, measure(build(), found) if measured else None, facts)
+
+
+def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
+    """The net that the manifest names, with its classes and at its size, beside what model.onnx costs."""
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    row = find(manifest.net)
+    side = size_px or manifest.input.size_px
+    smallest(manifest.net, side)
+    height, width = manifest.input.seen_height_px[1], manifest.input.seen_width_px[1]
+    graph = cost_of_model(bundle.read("model.onnx"), "model.onnx", (height, width))
+    facts = (
+        f"{path}: {manifest.net}, {len(manifest.classes)} classes, {manifest.input.size_px} px, {manifest.created}",
+        f"model.onnx on pictures of {width}×{height} px: {graph.macs:,} MACs, the resize of its input among them, and "
+        f"{graph.params:,} parameters, norms folded into convolutions",
+    )
+    classes, power = len(manifest.classes), manifest.pool_power
+    return net_sheet(manifest.net, lambda: row.make(classes, power), side, convention, measured, facts)
+
+
+def onnx_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
+    if measured:
+        raise SettingsError(f"{path}: --measure takes a net or a bundle; an ONNX file has no modules to time")
+    return sheet(read(path, size_px), convention, None)

@@ -1,0 +1,138 @@
+"""An ONNX file costs what the net that it was exported from costs."""
+
+import io
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from lineside.bundle.export import to_onnx
+from lineside.errors import SettingsError
+from lineside.ledger import onnx_file
+from lineside.ledger.cost import cost
+from lineside.ledger.memory import inference
+from lineside.ledger.onnx_file import cost_of_model
+from lineside.nets.catalog import NETS
+from lineside.nets.input import Input
+
+
+def exported(net: nn.Module, shape: tuple[int, ...]) -> bytes:
+    """With open batch and sides, by torch's older exporter: another graph than bundles have."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net.eval(),
+            (torch.zeros(shape),),
+            file,
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
+        )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
+def test_exported_nets_cost_what_the_torch_ledger_says(name):
+    row = NETS[name]
+    net = row.build(row.classes)
+    for module in net.modules():  # so that no two folded norms have the same numbers, which the file would keep once
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+    found = cost_of_model(exported(net, (1, 3, row.size_px, row.size_px)), name, row.size_px)
+    ours = cost(net, (1, 3, row.size_px, row.size_px))
+    assert found.shapes == ours.shapes
+    assert found.macs == ours.macs == row.macs
+    assert found.pool_ops == ours.pool_ops
+    norms = sum(m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert found.params == row.params - norms  # a folded norm leaves one bias a channel of its two numbers
+    layers, again = (
+        [(r.kind, r.input, r.output, r.kernel, r.stride, r.groups, r.macs) for r in c.rows if r.macs]
+        for c in (found, ours)
+    )
+    assert layers == again
+
+
+def test_a_bundles_graph_is_the_net_and_the_resize_of_its_input():
+    """Two products a picture, and shapes that the graph computes itself."""
+    row = NETS["resnet20"]
+    graph = to_onnx(row.build(4), Input(32, row.mean, row.std), 1.0)
+    found, net = cost_of_model(graph, "model.onnx", (48, 40)), cost(row.build(4), (1, 3, 32, 32))
+    resize = sum(r.macs for r in found.rows if r.kind == "matmul")
+    assert found.macs == net.macs + resize
+    assert found.shapes == ((1, 48, 40, 3),)
+    assert 0 < resize < 48 * 32 * 40 * 3 + 40 * 32 * 32 * 3  # less than dense products
+    most, _ = inference(found)
+    assert most >= 16 * 32 * 32 * 4
+
+
+def graph(nodes, shape, weights, out="y"):
+    floats = [numpy_helper.from_array(np.zeros(s, np.float32), n) for n, s in weights.items()]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info(out, TensorProto.FLOAT, None)
+    made = helper.make_graph(nodes, "g", [x], [y], floats)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("node", "shape", "weights", "macs", "pool_ops", "params"),
+    [
+        (("Conv", {"group": 2}), (1, 4, 9, 9), {"w": (6, 2, 3, 3), "b": (6,)}, 6 * 49 * 18, 0, 114),
+        (("ConvTranspose", {"strides": [2, 2]}), (1, 4, 5, 5), {"w": (4, 6, 3, 3)}, 100 * 54, 0, 216),
+        (("Gemm", {"transB": 1}), (1, 8), {"w": (5, 8), "b": (5,)}, 40, 0, 45),
+        (("MatMul", {}), (1, 7, 8), {"w": (8, 5)}, 280, 0, 40),
+        (("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}), (1, 4, 8, 8), {}, 0, 4 * 16 * 9, 0),
+        (("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}), (1, 4, 8, 8), {}, 0, 4 * 16 * 4, 0),
+        (("GlobalAveragePool", {}), (1, 4, 8, 8), {}, 0, 256, 0),
+        (("Einsum", {"equation": "bij,jk->bik"}), (1, 7, 8), {"w": (8, 5)}, 280, 0, 40),
+    ],
+)  # fmt: skip
+def test_nodes_by_hand(node, shape, weights, macs, pool_ops, params):
+    op, said = node
+    found = cost_of_model(graph([helper.make_node(op, ["x", *weights], ["y"], **said)], shape, weights), "one", None)
+    assert (found.macs, found.pool_ops, found.params) == (macs, pool_ops, params)
+
+
+def test_quantised_weights_count_as_many_parameters():
+    weights = {"w": (6, 4, 3, 3)}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w2"]),
+        helper.make_node("Conv", ["x", "w2"], ["y"]),
+    ]
+    model = onnx.load_model_from_string(graph(nodes, (1, 4, 9, 9), {}))
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(np.zeros(weights["w"], np.int8), "q"), numpy_helper.from_array(np.float32(1), "s")]
+    )
+    found = cost_of_model(model.SerializeToString(), "int8", None)
+    assert (found.params, found.macs) == (216, 6 * 49 * 36)
+
+
+def test_open_and_fixed_sizes(tmp_path):
+    file = tmp_path / "net.onnx"
+    file.write_bytes(exported(NETS["resnet20"].build(10), (1, 3, 32, 32)))
+    with pytest.raises(SettingsError, match="leaves its size open; say it with --size N"):
+        onnx_file.read(file, None)
+    assert onnx_file.read(file, 64).macs == cost(NETS["resnet20"].build(10), (1, 3, 64, 64)).macs
+    file.write_bytes(graph([helper.make_node("Relu", ["x"], ["y"])], (1, 3, 8, 8), {}))
+    assert onnx_file.read(file, None).macs == 0
+    with pytest.raises(SettingsError, match="is fixed at 1x3x8x8; leave out --size"):
+        onnx_file.read(file, 9)
+
+
+def test_what_is_no_onnx_file_is_a_sentence(tmp_path):
+    file = tmp_path / "net.onnx"
+    with pytest.raises(SettingsError, match=r"net.onnx: can not be read"):
+        onnx_file.read(file, None)
+    file.write_bytes(b"not an onnx file at all")
+    with pytest.raises(SettingsError, match=r"net.onnx: is not an ONNX file"):
+        onnx_file.read(file, None)
+
+
+def test_what_can_not_be_counted_is_named():
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2)
+    found = cost_of_model(graph([node], (5, 1, 3), {"w": (1, 8, 3), "r": (1, 8, 2)}), "one", None)
+    assert found.notes == ("operations that multiply and could not be counted: LSTM",)

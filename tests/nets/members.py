@@ -1,0 +1,21 @@
+"""Which nets are held to tests that compute: small ones, and the smallest of each family."""
+
+from functools import partial
+
+from lineside.nets.catalog import NETS
+from lineside.nets.net import Net
+
+SMALL_PARAMS = 15_000_000
+
+
+def family(row: Net) -> str:
+    """The module that builds the net."""
+    return (row.build.func if isinstance(row.build, partial) else row.build).__module__
+
+
+def _least(of: str) -> int:
+    return min(row.params for row in NETS.values() if family(row) == of)
+
+
+SMALLEST = [name for name, row in NETS.items() if row.params == _least(family(row))]
+SMALL = [name for name, row in NETS.items() if row.params <= SMALL_PARAMS or name in SMALLEST]
