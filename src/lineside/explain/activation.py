@@ -6,26 +6,27 @@ HiResCAM  Draelos and Carin 2020, arXiv:2011.08891: gradient times activation, p
           At the last stage of such a net it is CAM; elsewhere it stays true to what the net computed, where Grad-CAM
           (Selvaraju et al. 2017, arXiv:1610.02391) averages the gradient over the picture first
 
+Of tokens (N, 1 + h·w, C) the class token is left out: it has no place. A net whose head reads the class token alone has
+an empty map at its last stage, because what a place puts out there is not read any more.
+
 With the generalised mean (nets/parts.py, PowerMean) in place of the average, the places still add up to the lead:
 twice the activations give twice the mean, and of such a function gradient times value sums to the function (Euler).
 A place's share of a channel is then x^p of the sum of all x^p, so the highest places get nearly all of it.
-
-A transformer's tokens are its places row by row, behind a class token that has no place and is left out of the map.
 
 What is explained is the class's logit less the mean of the other classes' logits: softmax does not change when all
 logits move together, so a logit alone is no evidence. With two classes one map is the other's negative.
 """
 
 from dataclasses import dataclass
-from math import isqrt
 
 import torch
 from torch import Tensor, nn
 
 from lineside.errors import SettingsError
 from lineside.nets.parts import PowerMean
-from lineside.nets.stages import split_at
+from lineside.nets.stages import places, split_at
 
+TOKENS = 3  # dimensions of (N, 1 + h·w, C), where maps have four
 FINER = 2  # the second map comes from the deepest stage with so many times the last stage's resolution
 
 
@@ -50,26 +51,8 @@ def activation_map(net: nn.Sequential, x: Tensor, class_index: int, stage: str) 
     with torch.enable_grad():
         lead = lead_of(above(reached), class_index)
         (gradient,) = torch.autograd.grad(lead.sum(), reached)
-    if reached.dim() == 3 and not gradient[:, 1:].any():
-        raise SettingsError(
-            f"stage {stage!r} has no map: what comes after it reads only its class token; name a stage before it"
-        )
-    values = as_map((reached * gradient).detach(), stage).sum(1)[0]
-    return ActivationMap(stage, values, stage == stages_of(net)[-1] and adds_up(net))
-
-
-def as_map(x: Tensor, stage: str) -> Tensor:
-    """(N, C, side, side) as it is; tokens (N, T, C) of the places row by row → the same, without a class token.
-
-    SettingsError: it is neither.
-    """
-    if x.dim() == 4 and x.shape[2] == x.shape[3]:
-        return x
-    if x.dim() == 3:
-        side = isqrt(x.shape[1])
-        if x.shape[1] - side**2 in (0, 1):
-            return x[:, -(side**2) :].transpose(1, 2).unflatten(2, (side, side))
-    raise SettingsError(f"stage {stage!r} puts out {tuple(x.shape[1:])} for a picture, which is no map of its places")
+    argued = places(reached * gradient).sum(1)[0].detach()
+    return ActivationMap(stage, argued, stage == stages_of(net)[-1] and adds_up(net))
 
 
 def lead_of(logits: Tensor, class_index: int) -> Tensor:
@@ -101,17 +84,16 @@ def above_of(net: nn.Sequential, stage: str) -> str:
 
 
 def default_stages(net: nn.Sequential, x: Tensor) -> tuple[str, ...]:
-    """The last stage, and the deepest one whose map is FINER times as fine, if there is one.
+    """The last stage that has a map, and the deepest one whose map is FINER times as fine, if there is one.
 
-    With tokens it is the stage before the last: of the last one's tokens the head may read one alone.
+    Of stages that put out tokens the last is left out (see the head of this file).
     """
     side: dict[str, int] = {}
+    names = stages_of(net)
     with torch.no_grad():
-        for name in stages_of(net):
+        for name in names:
             x = net.get_submodule(name)(x)
-            side[name] = x.shape[-1]
-    last = stages_of(net)[-1]
-    if x.dim() == 3:
-        return tuple(stages_of(net)[-2:-1]) or (last,)
+            side[name] = places(x).shape[-1]
+    last = names[-2] if x.dim() == TOKENS and len(names) > 1 else names[-1]
     finer = [name for name in side if side[name] >= FINER * side[last] and side[last] > 0]
     return (last, finer[-1]) if finer else (last,)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lineside.explain.activation import as_map
 from lineside.explain.heat import colours
+from lineside.nets.stages import places
 
 CHANNELS = 8
 TILE_PX = 112
@@ -30,8 +30,8 @@ class Strip:
 
 
 def strip(stage: str, output: Tensor) -> Strip:
-    """The strip of one stage's output (1, C, h, w), or of its tokens."""
-    maps = as_map(output.detach(), stage)[0].float().cpu().numpy()
+    """The strip of one stage's output: maps (1, C, h, w), or tokens (1, 1 + h·w, C)."""
+    maps = places(output)[0].detach().float().cpu().numpy()
     spread = maps.std((1, 2))
     shown = np.argsort(-spread, kind="stable")[:CHANNELS]
     tiles = []
