@@ -1,4 +1,4 @@
-"""The pictures of a report, as inline SVG: text stays text, colours come from the page's style (light and dark).
+"""The pictures of a report (svg.py draws them).
 
 margins        the distribution of margins of good and bad parts, mirrored, over the accept / hold / reject zones
 trade_off      escape against the good parts that are not accepted, for every threshold
@@ -8,51 +8,12 @@ Every function returns markup with nothing in it but numbers and the fixed words
 Classes used: axis grid tick label, good bad hold-zone reject-zone accept-zone threshold, first second diagonal.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 
 import numpy as np
 
 from lineside.evidence.calibration import Bin
-
-WIDTH, HEIGHT = 720, 320
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 30, 48  # px around the plot
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Where numbers are in the picture: x and y map data to px."""
-
-    x: Callable[[float], float]
-    y: Callable[[float], float]
-    parts: list[str]
-
-    def line(self, xs: Sequence[float], ys: Sequence[float], kind: str) -> None:
-        points = " ".join(f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(xs, ys, strict=True))
-        self.parts.append(f'<polyline class="{kind}" points="{points}"/>')
-
-    def box(self, x0: float, x1: float, y0: float, y1: float, kind: str) -> None:
-        left, right = sorted((self.x(x0), self.x(x1)))
-        top, bottom = sorted((self.y(y0), self.y(y1)))
-        self.parts.append(
-            f'<rect class="{kind}" x="{left:.1f}" y="{top:.1f}" '
-            f'width="{right - left:.1f}" height="{bottom - top:.1f}"/>'
-        )
-
-    def dot(self, x: float, y: float, kind: str) -> None:
-        self.parts.append(f'<circle class="{kind}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="4"/>')
-
-    def text(self, x_px: float, y_px: float, words: str, kind: str = "label", anchor: str = "middle") -> None:
-        self.parts.append(
-            f'<text class="{kind}" x="{x_px:.1f}" y="{y_px:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
-        )
-
-    def svg(self, title: str) -> str:
-        return (
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-            f"<title>{escape(title)}</title>{''.join(self.parts)}</svg>"
-        )
+from lineside.evidence.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, axes_of, frame, round_ticks
 
 
 def margins(good: np.ndarray, bad: np.ndarray, accept_at: float, reject_below: float, title: str) -> str:
@@ -62,12 +23,12 @@ def margins(good: np.ndarray, bad: np.ndarray, accept_at: float, reject_below: f
     edges = _edges(everyone.min() - 1, everyone.max() + 1, accept_at, reject_below)
     up, down = np.histogram(good, edges)[0], np.histogram(bad, edges)[0]
     tallest = max(int(up.max()), int(down.max()), 1)
-    axes = _axes((edges[0], edges[-1]), (-np.sqrt(tallest), np.sqrt(tallest)))
+    axes = axes_of((edges[0], edges[-1]), (-np.sqrt(tallest), np.sqrt(tallest)))
     top, low = np.sqrt(tallest), -np.sqrt(tallest)
     axes.box(edges[0], reject_below, low, top, "reject-zone")
     axes.box(reject_below, accept_at, low, top, "hold-zone")
     axes.box(accept_at, edges[-1], low, top, "accept-zone")
-    _frame(axes, _round_ticks(edges[0], edges[-1]), "margin: log-odds that the part may pass", "{:g}")
+    frame(axes, round_ticks(edges[0], edges[-1]), "margin: log-odds that the part may pass", "{:g}")
     for count in (n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000) if n <= tallest):
         for y in (np.sqrt(count), -np.sqrt(count)):
             axes.line((edges[0], edges[-1]), (y, y), "grid")
@@ -97,9 +58,9 @@ def trade_off(good: np.ndarray, bad: np.ndarray, accept_at: float, max_escape: f
     def place(share: float) -> float:  # 0 has no logarithm: it stands on the axis
         return float(np.log10(max(share, floor)))
 
-    axes = _axes((place(0), 0), (place(0), 0))
+    axes = axes_of((place(0), 0), (place(0), 0))
     decades = np.arange(np.log10(floor), 0.5)
-    _frame(axes, [], "good parts not accepted (held or rejected)", "{}")
+    frame(axes, [], "good parts not accepted (held or rejected)", "{}")
     for d in decades:
         name = "0" if d == decades[0] else f"{100 * 10**d:g} %"
         axes.line((d, d), (place(0), 0), "grid")
@@ -125,9 +86,9 @@ def trade_off(good: np.ndarray, bad: np.ndarray, accept_at: float, max_escape: f
 
 def reliability(after: Sequence[Bin], before: Sequence[Bin], title: str) -> str:
     """Bins after the temperature, with 95 % intervals, and before it."""
-    axes = _axes((0, 1), (0, 1))
+    axes = axes_of((0, 1), (0, 1))
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
-    _frame(axes, ticks, "score of the first class", "{:g}")
+    frame(axes, ticks, "score of the first class", "{:g}")
     for y in ticks:
         axes.line((0, 1), (y, y), "grid")
         axes.text(LEFT - 6, axes.y(y) + 4, f"{y:g}", "tick", "end")
@@ -157,35 +118,10 @@ def _edges(low: float, high: float, accept_at: float, reject_below: float) -> np
     return edges
 
 
-def _axes(x_range: tuple[float, float], y_range: tuple[float, float]) -> Axes:
-    (x0, x1), (y0, y1) = x_range, y_range
-    return Axes(
-        lambda x: LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
-        lambda y: HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
-        [],
-    )
-
-
-def _frame(axes: Axes, x_ticks: Sequence[float], x_name: str, form: str) -> None:
-    bottom = HEIGHT - BOTTOM
-    axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{WIDTH - RIGHT}" y2="{bottom}"/>')
-    axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{bottom}"/>')
-    for x in x_ticks:
-        at = axes.x(x)
-        axes.parts.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{bottom}"/>')
-        axes.text(at, bottom + 18, form.format(x).replace("-", "−"), "tick")
-    axes.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, x_name)
-
-
 def _zone_names(axes: Axes, left: float, reject_below: float, accept_at: float, right: float) -> None:
     for name, a, b in (("reject", left, reject_below), ("hold", reject_below, accept_at), ("accept", accept_at, right)):
         if axes.x(b) - axes.x(a) > 26:  # px that "hold" takes
             axes.text((axes.x(a) + axes.x(b)) / 2, TOP - 10, name)
-
-
-def _round_ticks(low: float, high: float) -> list[float]:
-    step = next(s for s in (0.5, 1, 2, 5, 10, 20, 50, 100, 1000, 1e5, 1e9, 1e300) if (high - low) / s <= 12)
-    return [float(k * step) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def _corners(xs: list[float], ys: list[float]) -> list[int]:

@@ -119,8 +119,8 @@ def render(report: Report) -> str:
     here = files("lineside.evidence")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
-    style = files("lineside.data").joinpath("page.css").read_text("utf-8") + here.joinpath("report.css").read_text(
-        "utf-8"
+    style = files("lineside.data").joinpath("page.css").read_text("utf-8") + "".join(
+        here.joinpath(name).read_text("utf-8") for name in ("chart.css", "report.css")
     )
     return template.render(
         report=report,

@@ -6,6 +6,9 @@ HiResCAM  Draelos and Carin 2020, arXiv:2011.08891: gradient times activation, p
           At the last stage of such a net it is CAM; elsewhere it stays true to what the net computed, where Grad-CAM
           (Selvaraju et al. 2017, arXiv:1610.02391) averages the gradient over the picture first
 
+Of tokens (N, 1 + h·w, C) the class token is left out: it has no place. A net whose head reads the class token alone has
+an empty map at its last stage, because what a place puts out there is not read any more.
+
 With the generalised mean (nets/parts.py, PowerMean) in place of the average, the places still add up to the lead:
 twice the activations give twice the mean, and of such a function gradient times value sums to the function (Euler).
 A place's share of a channel is then x^p of the sum of all x^p, so the highest places get nearly all of it.
@@ -21,8 +24,9 @@ from torch import Tensor, nn
 
 from lineside.errors import SettingsError
 from lineside.nets.parts import PowerMean
-from lineside.nets.stages import split_at
+from lineside.nets.stages import places, split_at
 
+TOKENS = 3  # dimensions of (N, 1 + h·w, C), where maps have four
 FINER = 2  # the second map comes from the deepest stage with so many times the last stage's resolution
 
 
@@ -47,7 +51,8 @@ def activation_map(net: nn.Sequential, x: Tensor, class_index: int, stage: str) 
     with torch.enable_grad():
         lead = lead_of(above(reached), class_index)
         (gradient,) = torch.autograd.grad(lead.sum(), reached)
-    return ActivationMap(stage, (reached * gradient).sum(1)[0].detach(), stage == stages_of(net)[-1] and adds_up(net))
+    argued = places(reached * gradient).sum(1)[0].detach()
+    return ActivationMap(stage, argued, stage == stages_of(net)[-1] and adds_up(net))
 
 
 def lead_of(logits: Tensor, class_index: int) -> Tensor:
@@ -79,12 +84,16 @@ def above_of(net: nn.Sequential, stage: str) -> str:
 
 
 def default_stages(net: nn.Sequential, x: Tensor) -> tuple[str, ...]:
-    """The last stage, and the deepest one whose map is FINER times as fine, if there is one."""
+    """The last stage that has a map, and the deepest one whose map is FINER times as fine, if there is one.
+
+    Of stages that put out tokens the last is left out (see the head of this file).
+    """
     side: dict[str, int] = {}
+    names = stages_of(net)
     with torch.no_grad():
-        for name in stages_of(net):
+        for name in names:
             x = net.get_submodule(name)(x)
-            side[name] = x.shape[-1]
-    last = stages_of(net)[-1]
+            side[name] = places(x).shape[-1]
+    last = names[-2] if x.dim() == TOKENS and len(names) > 1 else names[-1]
     finer = [name for name in side if side[name] >= FINER * side[last] and side[last] > 0]
     return (last, finer[-1]) if finer else (last,)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lineside.explain.heat import colours
+from lineside.nets.stages import places
 
 CHANNELS = 8
 TILE_PX = 112
@@ -29,8 +30,8 @@ class Strip:
 
 
 def strip(stage: str, output: Tensor) -> Strip:
-    """The strip of one stage's output (1, C, h, w)."""
-    maps = output[0].detach().float().cpu().numpy()
+    """The strip of one stage's output: maps (1, C, h, w), or tokens (1, 1 + h·w, C)."""
+    maps = places(output)[0].detach().float().cpu().numpy()
     spread = maps.std((1, 2))
     shown = np.argsort(-spread, kind="stable")[:CHANNELS]
     tiles = []

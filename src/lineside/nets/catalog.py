@@ -11,6 +11,7 @@ from lineside.nets import (
     inception,
     inception_v4,
     lenet,
+    linear,
     mobilenet,
     preact,
     resnet,
@@ -25,6 +26,7 @@ from lineside.nets import (
 from lineside.nets.net import Net
 
 NETS: dict[str, Net] = {
+    **linear.NETS,
     **lenet.NETS,
     **alexnet.NETS,
     **zfnet.NETS,

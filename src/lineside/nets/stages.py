@@ -6,6 +6,7 @@ the head: "head.fc" leaves its pooling below.
 
 from collections import OrderedDict
 from difflib import get_close_matches
+from math import isqrt
 
 from torch import Tensor, nn
 
@@ -59,6 +60,14 @@ def outputs(net: nn.Sequential, x: Tensor) -> dict[str, Tensor]:
     for name, part in net.named_children():
         x = found[name] = part(x)
     return found
+
+
+def places(output: Tensor) -> Tensor:
+    """A stage's output as maps (N, C, h, w): itself, or its tokens (N, 1 + h·w, C) without the class token."""
+    if output.dim() == 4:
+        return output
+    side = isqrt(output.shape[1] - 1)
+    return output[:, 1:].transpose(1, 2).unflatten(2, (side, side))
 
 
 def _place(net: nn.Sequential, stage: str) -> int:
