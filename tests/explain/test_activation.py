@@ -62,7 +62,7 @@ def test_a_picture_without_the_pattern_has_an_empty_map():
 
 
 def pools_and_is_linear(name: str) -> bool:
-    """Whether the head is a mean over all places and one linear layer: what it is made of, by the names of its parts."""
+    """Whether the head is a mean over all places and one linear layer, by the names of its parts."""
     with torch.device("meta"):
         net = NETS[name].build(2)
     pool = net.get_submodule("head")[0]

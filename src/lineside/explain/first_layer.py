@@ -81,9 +81,9 @@ def _pixels(shares: np.ndarray) -> np.ndarray:
 
 def picture(first: FirstLayer) -> np.ndarray:
     """One RGB picture of all tiles, enlarged by whole numbers, about three rows high by eight."""
-    count, columns = len(first.tiles), math.ceil(math.sqrt(len(first.tiles) * 8 / 3))
-    side = enlarge(first.tiles[0], first.tile_px).shape[0]
-    rows, step = math.ceil(count / columns), side + GAP_PX
+    count, side = len(first.tiles), enlarge(first.tiles[0], first.tile_px).shape[0]
+    rows = math.ceil(count / math.ceil(math.sqrt(count * 8 / 3)))
+    columns, step = math.ceil(count / rows), side + GAP_PX
     sheet = np.full((rows * step - GAP_PX, columns * step - GAP_PX, 3), PAPER, np.uint8)
     for i, tile in enumerate(first.tiles):
         y, x = i // columns * step, i % columns * step
