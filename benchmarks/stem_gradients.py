@@ -14,8 +14,8 @@ logarithms); least and most are over all batches of all seeds, or over the seeds
 
 Nets: googlenet_paper has no batch norm, googlenet has (torchvision's, 3x3 for 5x5). Starts: he, as the nets have it
 (nets/parts.py he_init); xavier, as the paper's time had it (Glorot and Bengio 2010, in Caffe's form: uniform, variance
-1 / fan_in, biases 0). From he the net without batch norm diverges within three steps of this rate, so that steps are
-measured from xavier alone.
+1 / fan_in, biases 0). In a trial from he the net without batch norm diverged within three steps of this rate: steps
+are measured from xavier alone.
 
     python -m benchmarks.stem_gradients [--seeds 0 1 2 3 4] [--batches 3] [--steps 15] [--trial]
 """

@@ -111,3 +111,8 @@ def test_the_two_losses_share_one_net_and_the_auxiliary_ones_reach_the_stem(name
     aux = [p for key, p in net.named_parameters() if key.startswith("heads.")]
     assert all(g is None for g in torch.autograd.grad(last, aux, allow_unused=True, retain_graph=True))
     assert stem_gradients.AUXILIARY_WEIGHT == 0.3
+
+
+def test_the_rate_falls_by_ten_at_half_and_at_three_quarters():
+    rates = [depth.FULL.rate_at(step) for step in (1, 32_000, 32_001, 48_000, 48_001, 64_000)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])

@@ -9,7 +9,9 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
     parser.add_argument("what", metavar="BUNDLE|NET", help="a bundle (folder or .zip), or a net with published weights")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="*", help="pictures to explain")
+    parser.add_argument(
+        "images", metavar="IMAGE", type=Path, nargs="*", help="pictures to explain; none: only the first layer is drawn"
+    )
     parser.add_argument(
         "-o",
         "--output",
