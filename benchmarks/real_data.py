@@ -75,13 +75,18 @@ def neu_det(folder: Path) -> None:
             shutil.copy(picture, folder / label)
 
 
+def garments(part: str, folder: Path = FASHION) -> tuple[np.ndarray, np.ndarray]:
+    """Fashion-MNIST's "train" or "t10k": grey pictures (N, 28, 28) and labels (N,), uint8, in the order of GARMENTS."""
+    with gzip.open(folder / f"{part}-images-idx3-ubyte.gz") as file:
+        pictures = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz") as file:
+        return pictures, np.frombuffer(file.read(), np.uint8, offset=8)
+
+
 def fashion_mnist(folder: Path) -> None:
     rows = []
     for part, split in (("train", "train"), ("t10k", "test")):
-        with gzip.open(FASHION / f"{part}-images-idx3-ubyte.gz") as file:
-            pictures = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-        with gzip.open(FASHION / f"{part}-labels-idx1-ubyte.gz") as file:
-            labels = np.frombuffer(file.read(), np.uint8, offset=8)
+        pictures, labels = garments(part)
         for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
             name = f"{split}/{GARMENTS[label]}/{i:05d}.png"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -10,19 +10,10 @@ from lineside.explain import deletion
 from lineside.explain.activation import above_of, activation_map, adds_up, default_stages, lead_of, stages_of
 from lineside.nets.catalog import NETS
 from lineside.nets.parts import classifier, seq
-from lineside.nets.stages import outputs
+from lineside.nets.stages import outputs, places
+from tests.nets.members import SMALL
+from tests.nets.test_every_net import SIDE
 
-POOLED = (  # a mean over all places and one linear layer: one of each family
-    "resnet18",
-    "resnet20",
-    "preact_resnet18",
-    "densenet121",
-    "googlenet",
-    "mobilenet_v2",
-    "shufflenet_v2_x0_5",
-    "efficientnet_b0",
-    "efficientnet_lite0",
-)
 PATTERN = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])  # a checkerboard
 
 
@@ -71,14 +62,30 @@ def test_a_picture_without_the_pattern_has_an_empty_map():
     assert not activation_map(planted_net(), torch.zeros(1, 3, 32, 32), 0, "stage1").values.any()
 
 
-@pytest.mark.parametrize("name", POOLED)
-@pytest.mark.parametrize("index", [0, 3])
-@pytest.mark.parametrize("power", [1.0, 3.0])
+def pools_and_is_linear(name: str) -> bool:
+    """Whether the head is a mean over all places and one linear layer, by the names of its parts."""
+    with torch.device("meta"):
+        net = NETS[name].build(2)
+    pool = net.get_submodule("head")[0]
+    one = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size == 1
+    return one and set(net.get_submodule("head")._modules) <= {"pool", "flat", "drop", "fc"}
+
+
+EXACT = [name for name in SMALL if pools_and_is_linear(name)]
+
+
+def test_most_nets_pool_and_those_that_do_not_are_told_apart():
+    assert {"googlenet", "resnet18", "resnet20", "preact_resnet18", "densenet121", "efficientnet_lite0"} <= set(EXACT)
+    assert not {"lenet5", "lenet5_1998", "linear"} & set(EXACT)
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize(("index", "power"), [(0, 1.0), (3, 3.0)])
 def test_the_last_stages_map_adds_up_to_the_lead_of_the_class(name, index, power):
     """CAM's promise: the places' sum and the bias are the answer; kept by the generalised mean too."""
     torch.manual_seed(3)
     net = NETS[name].make(4, power).eval().requires_grad_(False)
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, SIDE[name], SIDE[name])
     last = stages_of(net)[-1]
     found = activation_map(net, x, index, last)
     assert found.exact
@@ -88,12 +95,12 @@ def test_the_last_stages_map_adds_up_to_the_lead_of_the_class(name, index, power
     torch.testing.assert_close(found.values.sum() + bias[0], lead[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", POOLED)
+@pytest.mark.parametrize("name", EXACT)
 def test_the_last_stages_map_is_the_layers_row_times_the_maps(name):
     """The gradient's way and Zhou's formula agree."""
     torch.manual_seed(4)
     net = NETS[name].build(3).eval()
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, SIDE[name], SIDE[name])
     last = stages_of(net)[-1]
     fc = net.get_submodule("head.fc")
     assert isinstance(fc, nn.Linear)
@@ -101,7 +108,8 @@ def test_the_last_stages_map_is_the_layers_row_times_the_maps(name):
     with torch.no_grad():
         maps = outputs(net, x)[last][0]
         cam = (row[:, None, None] * maps).sum(0) / maps[0].numel()
-    torch.testing.assert_close(activation_map(net, x, 1, last).values, cam, atol=1e-5, rtol=1e-3)
+    found = activation_map(net, x, 1, last).values
+    torch.testing.assert_close(found, cam, atol=1e-5 * max(1.0, cam.abs().max().item()), rtol=1e-3)
 
 
 def test_by_the_generalised_mean_a_places_share_is_its_activation_to_the_power():
@@ -126,6 +134,67 @@ def test_maps_below_the_last_and_of_other_heads_do_not_claim_to_be_exact():
     lenet = NETS["lenet5"].build(3).eval()
     assert not adds_up(lenet)
     assert not activation_map(lenet, torch.randn(1, 3, 32, 32), 0, "stage2").exact
+
+
+def test_the_map_of_a_linear_classifier_is_its_template_times_the_picture():
+    """Pixel by pixel, and exact: with the biases the places are the lead."""
+    torch.manual_seed(5)
+    net, x = NETS["linear"].build(4).eval(), torch.randn(1, 3, 32, 32)
+    fc = net.get_submodule("head.fc")
+    assert isinstance(fc, nn.Linear)
+    nn.init.normal_(fc.bias)
+    found = activation_map(net, x, 2, "stem")
+    others = fc.weight[[0, 1, 3]].mean(0)
+    torch.testing.assert_close(found.values, ((fc.weight[2] - others).view(3, 32, 32) * x[0]).sum(0))
+    assert found.exact
+    torch.testing.assert_close(found.values.sum() + lead_of(fc.bias[None], 2)[0], lead_of(net(x), 2)[0])
+    assert default_stages(net, x) == ("stem",)
+
+
+class Tokens(nn.Module):
+    """(N, C, h, w) → (N, 1 + h·w, C): a token of zeros in front, then the places row by row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x.flatten(2).transpose(1, 2), (0, 0, 1, 0))
+
+
+class Gather(nn.Module):
+    """Tokens: the first one gets the mean of all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.mean(1, keepdim=True), x[:, 1:]], 1)
+
+
+class First(nn.Module):
+    """Tokens (N, T, C) → (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def token_net() -> nn.Sequential:
+    """The planted net's stem, its answer gathered in a class token, as transformers do."""
+    planted = planted_net()
+    return seq(
+        stem=seq(body=planted.get_submodule("stem"), tokens=Tokens()),
+        stage1=seq(act=nn.ReLU()),
+        stage2=seq(gather=Gather()),
+        head=seq(pool=First(), fc=planted.get_submodule("head.fc")),
+    ).eval()
+
+
+def test_tokens_have_maps_and_the_class_token_is_no_place_in_them():
+    net, x = token_net(), planted_picture(9, 30)
+    assert default_stages(net, x) == ("stage1",)
+    for stage in ("stem", "stage1"):
+        found = activation_map(net, x, 0, stage)
+        assert divmod(int(found.values.argmax()), 32) == (9, 30)
+        assert (found.values > 0).sum() == 1
+        assert not found.exact
+    assert not activation_map(net, x, 0, "stage2").values.any()  # its head reads the class token alone
+    maps = places(outputs(net, x)["stage1"])
+    assert maps.shape == (1, 2, 32, 32)
+    assert torch.equal(maps, outputs(planted_net(), x)["stem"])
 
 
 def test_a_shift_of_all_logits_moves_no_map():

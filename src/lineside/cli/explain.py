@@ -1,4 +1,6 @@
-"""`lineside explain BUNDLE IMAGE…`: what the net looked at: activation maps, filters, feature maps."""
+"""`lineside explain BUNDLE|NET [IMAGE…]`: what the net looked at: activation maps, feature maps, its first layer.
+
+Without pictures: only the first layer's filters, or a linear classifier's templates."""
 
 import argparse
 from pathlib import Path
@@ -6,10 +8,16 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle: folder or .zip")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="pictures to explain")
+    parser.add_argument("what", metavar="BUNDLE|NET", help="a bundle (folder or .zip), or a net with published weights")
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", type=Path, help="where PNG files and index.html go; default: BUNDLE.explain"
+        "images", metavar="IMAGE", type=Path, nargs="*", help="pictures to explain; none: only the first layer is drawn"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="where PNG files and index.html go; default: BUNDLE.explain or NET.explain",
     )
     parser.add_argument(
         "--class", dest="category", metavar="NAME", help="the class to explain; default: each picture's answer"
@@ -21,18 +29,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain every picture; 0."""
+    """Draw the first layer and explain every picture; 0."""
     import json
+    from contextlib import nullcontext
 
     from lineside.bundle.folder import beside, outside
     from lineside.explain.explain import explain, summary
-    from lineside.progress import bar
+    from lineside.explain.subject import is_net, subject
+    from lineside.progress import bar, silent
     from lineside.settings import plain
 
-    folder = args.output or beside(args.bundle, ".explain")
-    outside(args.bundle, folder)
-    with bar("explain") as progress:
-        written = explain(args.bundle, args.images, folder, category=args.category, stage=args.stage, progress=progress)
+    path = Path(args.what)
+    folder = args.output or beside(path, ".explain")
+    if not is_net(path):
+        outside(path, folder)
+    one = subject(path)
+    with bar("explain") if args.images else nullcontext(silent) as progress:
+        written = explain(one, args.images, folder, category=args.category, stage=args.stage, progress=progress)
     if args.json:
         rows = [
             {
@@ -54,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
             }
             for one, files in written.pictures
         ]
-        page = {"page": str(written.page), "filters": str(written.filters), "images": rows}
+        page = {"page": str(written.page), "first_layer": str(written.first), "images": rows}
         print(json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         for line in summary(written):
             print(line)
+        print(f"first layer: {written.first}")
         print(f"page: {written.page}")
     return 0

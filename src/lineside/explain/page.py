@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from lineside import __version__
-from lineside.bundle.manifest import Manifest
 from lineside.explain.activation import ActivationMap
 from lineside.explain.deletion import Deletion
 from lineside.explain.features import Strip
+from lineside.explain.first_layer import FirstLayer, enlarge
 from lineside.explain.heat import png
+from lineside.explain.subject import Subject
 
 SHOWN_PX = 448  # of a picture and its maps on the page; the PNG files have the picture's own size
 SCORES = 5  # classes listed for each picture
@@ -32,25 +33,25 @@ class Explained:
     strips: tuple[Strip, ...]
 
 
-def render(
-    bundle: str, manifest: Manifest, sheet: np.ndarray, conv: tuple[int, int, int], found: Sequence[Explained]
-) -> str:
-    """The page as text. sheet: the filters' picture; conv: count, input channels and side of the first filters."""
+def render(subject: Subject, first: FirstLayer, sheet: np.ndarray, found: Sequence[Explained]) -> str:
+    """The page as text. sheet: the first layer's picture."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
+    tiles = [inline(enlarge(tile, first.tile_px)) for tile in first.tiles] if first.kind == "templates" else []
+    templates = list(zip(subject.classes, tiles, strict=True)) if tiles else []
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     here = files("lineside.explain")
     style = files("lineside.data").joinpath("page.css").read_text("utf-8")
     return environment.from_string(here.joinpath("page.html.j2").read_text("utf-8")).render(
-        bundle=bundle,
-        manifest=manifest,
+        subject=subject,
         version=__version__,
         found=found,
         scores=SCORES,
         sheet=inline(sheet),
         sheet_px=sheet.shape[1],
-        conv=conv,
+        first=first,
+        templates=templates,
         small=lambda picture: inline(shrink(picture)),
         inline=inline,
         style=Markup(style + here.joinpath("page.css").read_text("utf-8")),

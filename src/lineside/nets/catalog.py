@@ -14,6 +14,7 @@ from lineside.nets import (
     inception,
     inception_v4,
     lenet,
+    linear,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
@@ -37,6 +38,7 @@ from lineside.nets import (
 from lineside.nets.net import Net, Signal
 
 NETS: dict[str, Net] = {
+    **linear.NETS,
     **lenet.NETS,
     **alexnet.NETS,
     **zfnet.NETS,
