@@ -23,7 +23,7 @@ CASES = {  # name: (data set, net, recipe)
     "elpv": ("elpv", "auto", ""),
     "magnetic-tile": ("magnetic-tile", "auto", ""),
     "neu-det": ("neu-det", "auto", ""),
-    "fashion-mnist, LeNet-5": ("fashion-mnist", "lenet5", f"epochs = 20\nbatch = 128\nrate = 0.003\n{GARMENTS}"),
+    "fashion-mnist, LeNet-5": ("fashion-mnist", "lenet5", f"epochs = 10\nbatch = 128\nrate = 0.003\n{GARMENTS}"),
     "fashion-mnist, ResNet-20": ("fashion-mnist", "resnet20", f"epochs = 6\nbatch = 128\nrate = 0.003\n{GARMENTS}"),
 }
 

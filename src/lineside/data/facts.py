@@ -8,10 +8,12 @@ in small batches, so memory does not grow with the data set.
 import hashlib
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -94,7 +96,8 @@ def examine_all(files: Sequence[tuple[str, str]], workers: int | None = None) ->
     begun = 0
     try:
         for begun in range(0, len(files), BATCH):
-            waiting.append(pool.submit(_examine_batch, files[begun : begun + BATCH]))
+            with _deaf_from_birth():
+                waiting.append(pool.submit(_examine_batch, files[begun : begun + BATCH]))
             if len(waiting) > 4 * workers:
                 yield from waiting.popleft().result()
         while waiting:
@@ -110,6 +113,19 @@ def examine_all(files: Sequence[tuple[str, str]], workers: int | None = None) ->
 
 def _examine_batch(batch: Sequence[tuple[str, str]]) -> list[Facts | Refusal]:
     return [examine(path, name) for path, name in batch]
+
+
+@contextmanager
+def _deaf_from_birth() -> Iterator[None]:
+    """Processes started in here never hear Ctrl-C, not even while they import; for this one it waits till the end."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_ctrl_c() -> None:
