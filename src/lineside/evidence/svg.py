@@ -21,6 +21,7 @@ class Axes:
     x: Callable[[float], float]
     y: Callable[[float], float]
     parts: list[str]
+    width: int = WIDTH  # of the picture, in px of its text
     height: int = HEIGHT
 
     def line(self, xs: Sequence[float], ys: Sequence[float], kind: str) -> None:
@@ -45,7 +46,7 @@ class Axes:
 
     def svg(self, title: str) -> str:
         return (
-            f'<svg class="chart" viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">'
+            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">'
             f"<title>{escape(title)}</title>{''.join(self.parts)}</svg>"
         )
 
@@ -54,25 +55,28 @@ def _said(tag: str, said: str) -> str:
     return f"<{tag}><title>{escape(said)}</title></{tag.split()[0]}>" if said else f"<{tag}/>"
 
 
-def axes_of(x_range: tuple[float, float], y_range: tuple[float, float], height: int = HEIGHT) -> Axes:
+def axes_of(
+    x_range: tuple[float, float], y_range: tuple[float, float], width: int = WIDTH, height: int = HEIGHT
+) -> Axes:
     (x0, x1), (y0, y1) = x_range, y_range
     return Axes(
-        lambda x: LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
+        lambda x: LEFT + (x - x0) / (x1 - x0) * (width - LEFT - RIGHT),
         lambda y: height - BOTTOM - (y - y0) / (y1 - y0) * (height - TOP - BOTTOM),
         [],
+        width,
         height,
     )
 
 
 def frame(axes: Axes, x_ticks: Sequence[float], x_name: str, form: str) -> None:
     bottom = axes.height - BOTTOM
-    axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{WIDTH - RIGHT}" y2="{bottom}"/>')
+    axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{axes.width - RIGHT}" y2="{bottom}"/>')
     axes.parts.append(f'<line class="axis" x1="{LEFT}" y1="{TOP}" x2="{LEFT}" y2="{bottom}"/>')
     for x in x_ticks:
         at = axes.x(x)
         axes.parts.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{bottom}"/>')
         axes.text(at, bottom + 18, form.format(x).replace("-", "−"), "tick")
-    axes.text((LEFT + WIDTH - RIGHT) / 2, axes.height - 8, x_name)
+    axes.text((LEFT + axes.width - RIGHT) / 2, axes.height - 8, x_name)
 
 
 def round_ticks(low: float, high: float) -> list[float]:
