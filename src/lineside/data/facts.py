@@ -9,6 +9,7 @@ import hashlib
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -117,15 +118,23 @@ def _examine_batch(batch: Sequence[tuple[str, str]]) -> list[Facts | Refusal]:
 
 @contextmanager
 def _deaf_from_birth() -> Iterator[None]:
-    """Processes started in here never hear Ctrl-C, not even while they import; for this one it waits till the end."""
-    if sys.platform == "win32":
+    """Processes started in here never hear Ctrl-C, not even while they import; for this one it waits till the end.
+
+    The mask is what they inherit. Here another thread may still be handed the signal, so the handler waits, too.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _ignore_ctrl_c() -> None:
