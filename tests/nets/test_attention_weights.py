@@ -11,13 +11,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 VITS = {  # patch, layers, hidden_dim, mlp_dim, image_size
     "vit_b_16": (16, 12, 768, 3072, 224),
-    "vit_b_16_384": (16, 12, 768, 3072, 384),
     "vit_b_32": (32, 12, 768, 3072, 224),
     "vit_l_16": (16, 24, 1024, 4096, 224),
-    "vit_l_16_512": (16, 24, 1024, 4096, 512),
     "vit_l_32": (32, 24, 1024, 4096, 224),
-    "vit_h_14": (14, 32, 1280, 5120, 224),
-    "vit_h_14_518": (14, 32, 1280, 5120, 518),
 }
 SWINS = {  # embed_dim, depths, num_heads, window, version
     "swin_t": (96, (2, 2, 6, 2), (3, 6, 12, 24), 7, 1),
@@ -75,6 +71,7 @@ MADE = {name: of_vit(*spec) for name, spec in VITS.items()} | {name: of_swin(*sp
 
 
 def test_every_net_with_torchvisions_weights_is_here():
+    assert not any("swag" in weights.name for row in NETS.values() for weights in row.weights)  # not for commercial use
     assert set(MADE) == {name for name, row in NETS.items() if row.weights and name.startswith(("vit", "swin"))}
 
 

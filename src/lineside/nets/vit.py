@@ -13,7 +13,7 @@ before; on one token it is the same).
 The table of places belongs to one grid. For a picture with another side it is resized in the forward pass, bicubic and
 without antialias (places.py); the class token's own vector stays. A side that is no multiple of p loses the
 remainder at the right and below. No dropout: the paper's 0.1 was for training from scratch on ImageNet, torchvision
-has 0.
+has 0. torchvision's SWAG weights (B/16 at 384, L/16 at 512, H/14) are not offered: CC-BY-NC-4.0, not for a plant.
 """
 
 from dataclasses import dataclass
@@ -170,11 +170,7 @@ def torchvision_names(spec: ViT) -> dict[str, str]:
     return names
 
 
-FREE = "BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research"
-SWAG = "CC-BY-NC-4.0 (SWAG): not for commercial use"
-
-
-def weights(net: str, name: str, file: str, top1: float, top5: float, licence: str = FREE) -> Weights:
+def weights(net: str, name: str, file: str, top1: float, top5: float) -> Weights:
     return Weights(
         name=name,
         place=f"https://download.pytorch.org/models/{file}",
@@ -182,8 +178,8 @@ def weights(net: str, name: str, file: str, top1: float, top5: float, licence: s
         names=partial(torchvision_names, FAMILY[net]),
         top1=top1,
         top5=top5,
-        source=f"torchvision, {net[:8]} {name.upper()}",  # vit_b_16_384 is its vit_b_16
-        licence=licence,
+        source=f"torchvision, {net} {name.upper()}",
+        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
         renamed=(("mlp.linear_1", "mlp.0"), ("mlp.linear_2", "mlp.3")),  # files older than torchvision 0.14
     )
 
@@ -245,18 +241,14 @@ NETS = {
         17_563_828_224,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, B",
-        (
-            weights("vit_b_16", "imagenet1k_v1", "vit_b_16-c867db91.pth", 81.072, 95.318),
-            weights("vit_b_16", "imagenet1k_swag_linear_v1", "vit_b_16_lc_swag-4e70ced5.pth", 81.886, 96.180, SWAG),
-        ),
+        (weights("vit_b_16", "imagenet1k_v1", "vit_b_16-c867db91.pth", 81.072, 95.318),),
     ),
     "vit_b_16_384": row(
         "vit_b_16_384",
         86_859_496,
         55_484_350_464,
-        "torchvision 0.29, vit_b_16 with the weights below",
+        "torchvision 0.29, vit_b_16 with its SWAG weights",
         "Dosovitskiy et al. 2020, table 1, B",
-        (weights("vit_b_16_384", "imagenet1k_swag_e2e_v1", "vit_b_16_swag-9ac1b537.pth", 85.304, 97.650, SWAG),),
     ),
     "vit_b_32": row(
         "vit_b_32",
@@ -272,18 +264,14 @@ NETS = {
         61_554_712_576,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, L",
-        (
-            weights("vit_l_16", "imagenet1k_v1", "vit_l_16-852ce7e3.pth", 79.662, 94.638),
-            weights("vit_l_16", "imagenet1k_swag_linear_v1", "vit_l_16_lc_swag-4d563306.pth", 85.146, 97.422, SWAG),
-        ),
+        (weights("vit_l_16", "imagenet1k_v1", "vit_l_16-852ce7e3.pth", 79.662, 94.638),),
     ),
     "vit_l_16_512": row(
         "vit_l_16_512",
         305_174_504,
         361_986_285_568,
-        "torchvision 0.29, vit_l_16 with the weights below",
+        "torchvision 0.29, vit_l_16 with its SWAG weights",
         "Dosovitskiy et al. 2020, table 1, L",
-        (weights("vit_l_16_512", "imagenet1k_swag_e2e_v1", "vit_l_16_swag-4f3808c9.pth", 88.064, 98.512, SWAG),),
     ),
     "vit_l_32": row(
         "vit_l_32",
@@ -299,15 +287,13 @@ NETS = {
         167_295_109_120,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, H",
-        (weights("vit_h_14", "imagenet1k_swag_linear_v1", "vit_h_14_lc_swag-c1eb923e.pth", 85.708, 97.730, SWAG),),
     ),
     "vit_h_14_518": row(
         "vit_h_14_518",
         633_470_440,
         1_016_716_764_160,
-        "torchvision 0.29, vit_h_14 with the weights below",
+        "torchvision 0.29, vit_h_14 with its SWAG weights",
         "Dosovitskiy et al. 2020, table 1, H",
-        (weights("vit_h_14_518", "imagenet1k_swag_e2e_v1", "vit_h_14_swag-80465313.pth", 88.552, 98.694, SWAG),),
     ),
     "vit_giant_patch14_224": row(
         "vit_giant_patch14_224",
