@@ -18,6 +18,7 @@ VERBS = {  # verb: (module, what it does)
     "check": ("lineside.cli.check", "the data doctor: what is wrong with a folder of pictures"),
     "train": ("lineside.cli.train", "split, train, calibrate and write a bundle"),
     "evaluate": ("lineside.cli.evaluate", "how good a bundle is, with intervals and a report"),
+    "combine": ("lineside.cli.combine", "several bundles as one: an ensemble, or a soup of their weights"),
     "explain": ("lineside.cli.explain", "what the net looked at: activation maps, filters, feature maps"),
     "export": ("lineside.cli.export", "another engine or precision, if parity allows it"),
     "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),

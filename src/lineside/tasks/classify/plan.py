@@ -149,9 +149,10 @@ def _choose(
         )
     names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0])]
     if len(names) == 1 and max_latency_ms is None:
-        others = ", ".join(name for name, row in NETS.items() if row.weights and name not in names)
+        others = sum(bool(row.weights) for row in NETS.values()) - 1
         return replace(recipe, net=names[0]), [
-            f"net {names[0]}: the only one whose weights are on this machine (--net can download those of {others})"
+            f"net {names[0]}: the only one whose weights are on this machine (--net NAME can download those of {others} "
+            "others; lineside nets --weights any lists them)"
         ]
     said, candidates = [], []
     for name in names:
