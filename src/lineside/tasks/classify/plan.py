@@ -151,8 +151,8 @@ def _choose(
     if len(names) == 1 and max_latency_ms is None:
         others = sum(bool(row.weights) for row in NETS.values()) - 1
         return replace(recipe, net=names[0]), [
-            f"net {names[0]}: the only one whose weights are on this machine (--net NAME can download those of {others} "
-            "others; lineside nets --weights any lists them)"
+            f"net {names[0]}: the only one whose weights are on this machine (--net NAME can download those of "
+            f"{others} others; lineside nets --weights any lists them)"
         ]
     said, candidates = [], []
     for name in names:
