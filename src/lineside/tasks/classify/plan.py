@@ -77,7 +77,8 @@ def decide(
         why.append(f"net {recipe.net}: as asked; {took:.1f} ms a picture here, {max_latency_ms:g} allowed")
     row = find(recipe.net)
     recipe = replace(recipe, size_px=_side(recipe, row))
-    _fits(recipe, row)
+    if recipe.size_px != row.size_px:
+        _fits(recipe, row)
     pretrained = bool(row.weights) and recipe.weights != "none"
     if recipe.freeze_below == "auto":
         stage = next(s.name for s in row.stages if s.stride >= FREEZE_TO_STRIDE) if pretrained else ""
