@@ -11,8 +11,8 @@ def normal(rng, n, mean=0.0):
     return {"good": {"margin": rng.normal(mean, 1, n)}}
 
 
-def first_alarm(detector, values, group="good"):
-    return next((alarm for v in values if (alarm := detector.add(group, {"margin": v}))), None)
+def first_alarm(detector, values, group="good", start=1):
+    return next((alarm for n, v in enumerate(values, start) if (alarm := detector.add(n, group, {"margin": v}))), None)
 
 
 def test_ranks_are_uniform_and_independent_whatever_the_distribution():
@@ -58,7 +58,7 @@ def test_a_shift_is_seen_and_dated_and_its_way_is_said(shift, larger):
     rng = np.random.default_rng(4)
     detector = Detector(normal(rng, 300), rng=rng)
     assert first_alarm(detector, rng.normal(0, 1, 500)) is None
-    alarm = first_alarm(detector, rng.normal(shift, 1, 200))
+    alarm = first_alarm(detector, rng.normal(shift, 1, 200), start=501)
     assert alarm is not None
     assert alarm.larger is larger
     assert 480 <= alarm.since <= alarm.part
@@ -78,8 +78,8 @@ def test_what_is_not_finite_or_unknown_says_nothing():
     rng = np.random.default_rng(6)
     detector = Detector(normal(rng, 50), rng=rng, arl=1e6)
     for value in (np.nan, np.inf, -np.inf):
-        assert detector.add("good", {"margin": value, "odor": 3.0}) is None
-    assert detector.add("good", {}) is None
+        assert detector.add(1, "good", {"margin": value, "odor": 3.0}) is None
+    assert detector.add(2, "good", {}) is None
     assert detector.evidence == pytest.approx(4)  # four parts of p = 1/2: a bet that wins and loses nothing
 
 
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_alarms():
     def run(seed):
         detector = Detector(normal(np.random.default_rng(8), 80), rng=np.random.default_rng(seed), arl=50)
         values = np.random.default_rng(9).normal(1, 1, 300)
-        return [a.part for v in values if (a := detector.add("good", {"margin": v}))]
+        return [a.part for n, v in enumerate(values) if (a := detector.add(n, "good", {"margin": v}))]
 
     assert run(1) == run(1)
     assert run(1)

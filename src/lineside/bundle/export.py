@@ -28,7 +28,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from lineside import __version__
-from lineside.bundle import engine, folder, parity, samples
+from lineside.bundle import engine, folder, looks, parity, samples
 from lineside.bundle import manifest as manifests
 from lineside.bundle.ensemble import Ensemble
 from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Member, Served
@@ -126,6 +126,7 @@ def write(
         "weights.safetensors": save_tensors({k: v.contiguous() for k, v in trained.net.state_dict().items()}),
         "split.csv": _split_csv(trained.split),
         "calibrate.csv": parity.write_reference(truth),
+        looks.FILE: looks.write(truth.names, [one.path for one in calibrate]),
         "parity.json": parity.write_rows([row]),
         **samples.choose(calibrate, answers.logits, trained.classes, "onnxruntime", "float32"),
         **(extra or {}),

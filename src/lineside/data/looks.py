@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-SIDE = 512  # px
+SIDE = 256  # px
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

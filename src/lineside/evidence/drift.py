@@ -28,7 +28,7 @@ ARL = 100_000.0  # parts between false alarms, at least, on average
 class Alarm:
     """The numbers of this part and those before it are not calibrate's."""
 
-    part: int  # which, counted from 1 since the start
+    part: int  # which
     number: str  # the one with most evidence
     larger: bool  # it became larger
     since: int  # the part at which it most likely began
@@ -54,7 +54,7 @@ class Detector:
         if not arl > 1:
             raise ValueError(f"arl: expected a number of parts above 1, got {arl}")
         self.numbers = tuple(sorted({name for values in calibrate.values() for name in values}))
-        self.arl, self.parts = arl, 0
+        self.arl = arl
         self._rng = rng
         everyone = {
             name: np.concatenate([_finite(values[name]) for values in calibrate.values() if name in values])
@@ -86,26 +86,25 @@ class Detector:
         """The mean of all Shiryaev-Roberts sums now."""
         return float(self._wealth.mean())
 
-    def add(self, group: str, numbers: Mapping[str, float]) -> Alarm | None:
-        """Take one part's numbers; an Alarm where the evidence reaches arl, and counting starts anew.
+    def add(self, part: int, group: str, numbers: Mapping[str, float]) -> Alarm | None:
+        """Take the numbers of a part (called so in the Alarm); an Alarm where the evidence reaches arl: it starts anew.
 
         A number that is missing or not finite says nothing; one that calibrate does not have is left out.
         """
-        self.parts += 1
         for i, name in enumerate(self.numbers):
             p = self._p_value(group, name, numbers[name]) if np.isfinite(numbers.get(name, np.nan)) else 0.5
             factor = 1 + STAKES * (p - 0.5)
             self._wealth[i] = (1 + self._wealth[i]) * factor
             lower = self._log_gain[i] < self._lowest[i]
-            self._lowest[i][lower], self._began[i][lower] = self._log_gain[i][lower], self.parts
+            self._lowest[i][lower], self._began[i][lower] = self._log_gain[i][lower], part
             self._log_gain[i] += np.log(np.maximum(factor, 1e-300))
         if self.evidence < self.arl:
             return None
         i, j = np.unravel_index(int(self._wealth.argmax()), self._wealth.shape)
-        alarm = Alarm(self.parts, self.numbers[i], bool(STAKES[j] > 0), int(self._began[i, j]), self.evidence)
+        alarm = Alarm(part, self.numbers[i], bool(STAKES[j] > 0), int(self._began[i, j]), self.evidence)
         for held in (self._wealth, self._log_gain, self._lowest):
             held[:] = 0
-        self._began[:] = self.parts + 1
+        self._began[:] = part + 1
         return alarm
 
     def _p_value(self, group: str, name: str, value: float) -> float:
