@@ -2,20 +2,54 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lineside.bundle.folder import open_bundle
+from lineside.bundle.looks import FILE, write
+from lineside.bundle.looks import read as read_looks
+from lineside.bundle.parity import Reference, write_reference
 from lineside.data.looks import looks
 from lineside.errors import BundleError
 from lineside.evidence.drift import Detector
 from lineside.line.drift import EVERY, MARGIN, detector, watcher
+from tests.line.tiny import BLUE, CLASSES, RED, logits_of, write_bundle
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (24, 24, 3), dtype=np.uint8)
 
 
-def test_it_knows_calibrate(bundle):
-    found = detector(open_bundle(bundle), np.random.default_rng(0))
-    assert MARGIN in found.numbers
+def with_calibrate(tmp_path, looks_too=True):
+    """A bundle with 60 calibrate pictures, red ones and blue ones, no two alike."""
+    draw, paths, logits = np.random.default_rng(2), [], []
+    for n in range(60):
+        pixels = np.clip(draw.normal(RED if n % 2 else BLUE, 8, (16, 16, 3)), 0, 255).astype(np.uint8)
+        paths.append(tmp_path / f"{n}.png")
+        Image.fromarray(pixels).save(paths[-1])
+        logits.append(logits_of(pixels[None])[0])
+    names = tuple(p.name for p in paths)
+    truth = Reference(names, tuple("good" if n % 2 else "bad" for n in range(60)), CLASSES, ("good",), np.array(logits))
+    extra = {"calibrate.csv": write_reference(truth)} | ({FILE: write(names, paths)} if looks_too else {})
+    return open_bundle(write_bundle(tmp_path / "tiny.bundle", extra=extra))
+
+
+def test_it_starts_from_the_bundles_calibrate_pictures(tmp_path):
+    found = detector(with_calibrate(tmp_path), np.random.default_rng(0), arl=1000)
+    assert set(found.numbers) == {MARGIN, "brightness", "contrast", "sharpness"}
+    draw, see = np.random.default_rng(3), watcher(found, lambda: False)
+
+    def part(n, shift):
+        pixels = np.clip(draw.normal(np.array(RED) + shift, 8, (16, 16, 3)), 0, 255).astype(np.uint8)
+        low, high = logits_of(pixels[None])[0]
+        return see(n, "good", float(high - low), pixels)
+
+    assert not any(part(n, 0) for n in range(150))  # all good: another mixture than calibrate's
+    alarm = next(alarm for n in range(150, 250) if (alarm := part(n, 12)))
+    assert alarm.number == "brightness"
+    assert alarm.larger
+
+
+def test_a_bundle_without_looks_is_watched_by_its_margins(tmp_path):
+    assert detector(with_calibrate(tmp_path, looks_too=False), np.random.default_rng(0)).numbers == (MARGIN,)
 
 
 def test_while_parts_wait_only_some_are_looked_at():
@@ -57,11 +91,9 @@ def test_a_lamp_that_fades_is_told():
 
 
 def test_looks_of_other_pictures_are_refused():
-    from lineside.bundle import looks as file
-
     with pytest.raises(BundleError, match="not those of calibrate"):
-        file.read(b"name,brightness,contrast,sharpness\r\na,1,2,3\r\n", ["b"], "x.bundle: looks.csv")
+        read_looks(b"name,brightness,contrast,sharpness\r\na,1,2,3\r\n", ["b"], "x.bundle: looks.csv")
     with pytest.raises(BundleError, match="not finite"):
-        file.read(b"name,brightness,contrast,sharpness\r\na,1,2,nan\r\n", ["a"], "x.bundle: looks.csv")
+        read_looks(b"name,brightness,contrast,sharpness\r\na,1,2,nan\r\n", ["a"], "x.bundle: looks.csv")
     with pytest.raises(BundleError, match="columns"):
-        file.read(b"name\r\na\r\n", ["a"], "x.bundle: looks.csv")
+        read_looks(b"name\r\na\r\n", ["a"], "x.bundle: looks.csv")
