@@ -11,11 +11,25 @@ from lineside.bundle.parity import Reference, write_reference
 from lineside.data.looks import looks
 from lineside.errors import BundleError
 from lineside.evidence.drift import Detector
+from lineside.labels import Annotation
+from lineside.line.decide import Answer
 from lineside.line.drift import EVERY, MARGIN, detector, watcher
-from tests.line.tiny import BLUE, CLASSES, RED, logits_of, write_bundle
+from lineside.line.run import run
+from lineside.line.source.frame import Frame, Source
+from lineside.line.station import Answered, Failed, Part
+from lineside.line.summary import text
+from lineside.store.open import open_store
+from lineside.tasks.classify.decode import Decision
+from tests.line.tiny import BLUE, CLASSES, RED, logits_of, stub, write_bundle
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+
+def answer(n, category, margin, picture):
+    """What the engine's thread says of part n."""
+    decision = Decision(Annotation(category, 0.9), margin, "accept", "")
+    return Answer(Answered(Part(str(n), n), decision, 0), decision=decision, picture=picture)
 
 
 def with_calibrate(tmp_path, looks_too=True):
@@ -40,7 +54,7 @@ def test_it_starts_from_the_bundles_calibrate_pictures(tmp_path):
     def part(n, shift):
         pixels = np.clip(draw.normal(np.array(RED) + shift, 8, (16, 16, 3)), 0, 255).astype(np.uint8)
         low, high = logits_of(pixels[None])[0]
-        return see(n, "good", float(high - low), pixels)
+        return see(answer(n, "good", float(high - low), pixels))
 
     assert not any(part(n, 0) for n in range(150))  # all good: another mixture than calibrate's
     alarm = next(alarm for n in range(150, 250) if (alarm := part(n, 12)))
@@ -63,7 +77,8 @@ def test_while_parts_wait_only_some_are_looked_at():
     own = Counting({"a": {MARGIN: RNG.normal(size=30)}}, rng=np.random.default_rng(0))
     see = watcher(own, lambda: True)
     for n in range(1, 2 * EVERY + 1):
-        see(n, "a", 0.0, PICTURE)
+        see(answer(n, "a", 0.0, PICTURE))
+    see(Answer(Failed(Part("x", 99), "unreadable", "", 0)))  # nothing to look at
     assert asked == [EVERY, 2 * EVERY]
 
 
@@ -82,12 +97,34 @@ def test_a_lamp_that_fades_is_told():
     alarms = []
     for n in range(1, 401):
         one = draw.normal(150 if n <= 200 else 135, 30, (32, 32, 3))
-        alarm = see(n, "a", draw.normal(), np.clip(one, 0, 255).astype(np.uint8))
+        alarm = see(answer(n, "a", draw.normal(), np.clip(one, 0, 255).astype(np.uint8)))
         alarms += [alarm] if alarm else []
     assert alarms
     assert alarms[0].number == "brightness"
     assert not alarms[0].larger
     assert 195 <= alarms[0].since <= alarms[0].part <= 300
+
+
+def test_the_run_tells_of_drift_and_goes_on(tmp_path):
+    """Reds get darker after 200 parts: said at once, in the summary, and no verdict changes for it."""
+    bundle, draw, said = with_calibrate(tmp_path), np.random.default_rng(5), []
+
+    def frames():
+        for n in range(1, 401):
+            shift = 0 if n <= 200 else -25
+            pixels = np.clip(draw.normal(np.array(RED) + shift, 8, (16, 16, 3)), 0, 255).astype(np.uint8)
+            yield Frame(str(n), n, "x", picture=pixels)
+
+    store = open_store(tmp_path / "results.db")
+    drift = detector(bundle, np.random.default_rng(0), arl=10_000)
+    summary = run(stub(), Source("mem:", frames(), 400), [], store, drift=drift, say=said.append)
+    store.dispose()
+    assert summary.parts == summary.stored == summary.verdicts["accept"] == 400
+    assert summary.alarms
+    assert 150 <= summary.alarms[0].since <= summary.alarms[0].part
+    assert summary.alarms[0].part > 200
+    assert said == [alarm.sentence() for alarm in summary.alarms]
+    assert said[0] in text(summary)
 
 
 def test_looks_of_other_pictures_are_refused():

@@ -25,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     import json
     import queue
 
+    import numpy as np
+
     from lineside.bundle.folder import outside
     from lineside.errors import LineError
     from lineside.line import run as line
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
-        model, source = start(args.bundle, args.source)
+        model, source, drift = start(args.bundle, args.source, np.random.default_rng(0))
         sinks = [open_sink(url, args.bundle) for url in args.to]
         for sink in sinks:
             stack.callback(sink.close)
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
                 max_fps=args.max_fps,
                 parts=args.parts,
                 inbox=inbox,
+                drift=drift,
+                say=lambda sentence: print(sentence, file=sys.stderr),
                 progress=progress,
             )
     # Where results go to stdout, nothing else does.

@@ -15,8 +15,10 @@ from lineside.bundle.looks import read as read_looks
 from lineside.bundle.parity import read_reference
 from lineside.data.looks import looks
 from lineside.evidence.drift import ARL, Alarm, Detector
+from lineside.line.decide import Answer
 from lineside.tasks.classify.decode import margin
 
+CALIBRATE = "calibrate.csv"
 EVERY = 16
 MARGIN = "margin"
 
@@ -24,7 +26,7 @@ MARGIN = "margin"
 def detector(bundle: Bundle, rng: np.random.Generator, arl: float = ARL) -> Detector:
     """The detector that starts from a bundle's calibrate pictures. BundleError where the bundle does not hold them."""
     manifest, where = bundle.manifest, str(bundle.path)
-    truth = read_reference(bundle.read("calibrate.csv"), manifest.classes, manifest.accept, f"{where}: calibrate.csv")
+    truth = read_reference(bundle.read(CALIBRATE), manifest.classes, manifest.accept, f"{where}: {CALIBRATE}")
     columns = {MARGIN: margin(truth.logits, [manifest.classes.index(name) for name in manifest.accept])}
     if FILE in bundle.names:
         columns |= read_looks(bundle.read(FILE), truth.names, f"{where}: {FILE}")
@@ -37,15 +39,19 @@ def detector(bundle: Bundle, rng: np.random.Generator, arl: float = ARL) -> Dete
     return Detector(calibrate, rng=rng, arl=arl)
 
 
-def watcher(detector: Detector, busy: Callable[[], bool]) -> Callable[[int, str, float, np.ndarray], Alarm | None]:
-    """see(part, label, margin, picture (H, W, 3) uint8) -> an alarm, or None; busy: whether parts wait for the engine."""
+def watcher(detector: Detector, busy: Callable[[], bool]) -> Callable[[Answer], Alarm | None]:
+    """see(answer) -> an alarm, or None; busy: whether parts wait for the engine. Only decided parts are looked at."""
     passed = 0
 
-    def see(part: int, label: str, margin: float, picture: np.ndarray) -> Alarm | None:
+    def see(answer: Answer) -> Alarm | None:
         nonlocal passed
+        decision, picture = answer.decision, answer.picture
+        if decision is None or decision.annotation is None or decision.margin is None or picture is None:
+            return None
         passed += 1
         if busy() and passed % EVERY:
             return None
-        return detector.add(part, label, {MARGIN: margin, **asdict(looks(picture))})
+        numbers = {MARGIN: decision.margin, **asdict(looks(picture))}
+        return detector.add(answer.event.part.sequence, decision.annotation.category, numbers)
 
     return see

@@ -3,7 +3,7 @@
 Four threads, one job each; only the first knows the station:
     main      takes messages from one inbox in their order: station, verdicts, deadlines (line/control.py)
     camera    lets frames in (line/camera.py)
-    engine    decodes, infers, decides, one part at a time (line/decide.py)
+    engine    decodes, infers, decides, one part at a time (line/decide.py); then looks for drift (line/drift.py)
     recorder  commits results in groups, then tells the sinks (store/recorder.py)
 
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
@@ -22,16 +22,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lineside import __version__
 from lineside.bundle.model import Model
 from lineside.errors import SettingsError
+from lineside.evidence.drift import Detector
 from lineside.line import station as st
 from lineside.line.camera import Room, take
-from lineside.line.control import Actuator, Inbox, Line, Lost, no_actuator
+from lineside.line.control import Actuator, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
+from lineside.line.drift import watcher
 from lineside.line.row import Flight, inspection, stages_ms
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
@@ -48,6 +51,10 @@ PROGRESS_EVERY_S = 0.2
 CLOSE_S = 60.0  # for the store and the sinks to take the last results
 
 
+def unheard(sentence: str) -> None:
+    """Nobody is told while the line runs; the summary has it."""
+
+
 def run(
     model: Model,
     source: Source,
@@ -59,6 +66,8 @@ def run(
     parts: int | None = None,
     actuate: Actuator = no_actuator,
     inbox: Inbox | None = None,
+    drift: Detector | None = None,
+    say: Callable[[str], None] = unheard,
     progress: Progress = silent,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Summary:
@@ -66,8 +75,9 @@ def run(
 
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
     is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
-    for it. The summary's `fault` says why the line stopped by itself. SettingsError for a bundle that can accept
-    nothing; LineError where engine or store does not start, or a rounded model answers otherwise than it did.
+    for it. drift watches what was decided on; its alarms are said at once and stop nothing. The summary's `fault` says
+    why the line stopped by itself. SettingsError for a bundle that can accept nothing; LineError where engine or store
+    does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.store.recorder import Recorder
 
@@ -96,8 +106,13 @@ def run(
     total = min((n for n in (source.total, parts) if n is not None), default=None)
 
     def engine() -> None:
+        see = None if drift is None else watcher(drift, lambda: not todo.empty())
         while (frame := todo.get()) is not None:
-            inbox.put(answer(frame))
+            said = answer(frame)
+            inbox.put(replace(said, picture=None))
+            if see and (alarm := see(said)):
+                inbox.put(Drifted(alarm))
+                say(alarm.sentence())
 
     def camera() -> None:
         chained = frames if first is None else itertools.chain([first], frames)
@@ -153,6 +168,7 @@ def run(
         lost=recorder.lost,
         interrupted=line.finishing,
         fault=line.state.detail or recorder.error,
+        alarms=tuple(line.alarms),
     )
 
 

@@ -8,6 +8,7 @@ out pictures that the bundle was trained or calibrated on.
 
 from dataclasses import dataclass
 
+from lineside.evidence.drift import Alarm
 from lineside.evidence.intervals import Estimate, clopper_pearson
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
@@ -46,6 +47,7 @@ class Summary:
     interrupted: bool
     fault: str  # why the line stopped by itself; "" if it did not
     run_id: str
+    alarms: tuple[Alarm, ...]  # of drift
 
 
 class Tally:
@@ -87,6 +89,7 @@ class Tally:
         lost: int,
         interrupted: bool,
         fault: str,
+        alarms: tuple[Alarm, ...] = (),
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
         return Summary(
@@ -113,6 +116,7 @@ class Tally:
             interrupted=interrupted,
             fault=fault,
             run_id=run_id,
+            alarms=alarms,
         )
 
 
@@ -142,6 +146,7 @@ def text(s: Summary) -> str:
         lines.append(
             f"{s.learnt:,} parts not counted there: the bundle was trained or calibrated on these very pictures"
         )
+    lines += [alarm.sentence() for alarm in s.alarms]
     lines += ["", _table(s)]
     if s.max_behind_ms is not None and s.max_behind_ms > 1:
         lines.append(
