@@ -5,6 +5,7 @@ Four threads, one job each; only the first knows the station:
     camera    lets frames in (line/camera.py)
     engine    decodes, infers, decides, one part at a time (line/decide.py); then looks for drift (line/drift.py)
     recorder  commits results in groups, then tells the sinks (store/recorder.py)
+and with a gate two more, which tell the PLC and watch the time that takes (line/gate/gate.py)
 
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
            after the first, whether or not the line is ready (a conveyor does not wait). Its deadline and latency count
@@ -35,6 +36,7 @@ from lineside.line.camera import Room, take
 from lineside.line.control import Actuator, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
+from lineside.line.gate.gate import Gate
 from lineside.line.row import Flight, inspection, stages_ms
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
@@ -65,6 +67,7 @@ def run(
     max_fps: float | None = None,
     parts: int | None = None,
     actuate: Actuator = no_actuator,
+    gate: Gate | None = None,
     inbox: Inbox | None = None,
     drift: Detector | None = None,
     say: Callable[[str], None] = unheard,
@@ -75,9 +78,10 @@ def run(
 
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
     is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
-    for it. drift watches what was decided on; its alarms are said at once and stop nothing. The summary's `fault` says
-    why the line stopped by itself. SettingsError for a bundle that can accept nothing; LineError where engine or store
-    does not start, or a rounded model answers otherwise than it did.
+    for it. gate: an opened one is told instead, and closed at the end. drift watches what was decided on; its alarms
+    are said at once and stop nothing. The summary's `fault` says why the line stopped by itself. SettingsError for a
+    bundle that can accept nothing; LineError where engine, store or gate does not start, or a rounded model answers
+    otherwise than it did.
     """
     from lineside.store.recorder import Recorder
 
@@ -90,12 +94,15 @@ def run(
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
     settings = {"deadline_ms": deadline_ms, "max_fps": max_fps, "parts": parts, "sinks": [s.url for s in sinks]}
+    settings["gate"] = gate.url if gate else None
     row = _run_row(model, source, settings)
 
     def tell(group: Sequence[Inspection]) -> None:
         for sink in sinks:
             sink.tell(group)
 
+    if gate:
+        gate.start(lambda sentence: inbox.put(Lost(sentence)))
     recorder = Recorder(store, row, tell=tell, failed=lambda sentence: inbox.put(Lost(sentence)), room=_room(first))
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
@@ -144,6 +151,8 @@ def run(
     threads = [threading.Thread(target=job, name=job.__name__, daemon=True) for job in (engine, camera)]
     for thread in threads:
         thread.start()
+    if gate:
+        actuate = gate.actuate
     line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
     started_ns = drawn_ns = now_ns()
     try:
@@ -155,6 +164,8 @@ def run(
     finally:
         halt.set()
         todo.put(None)
+        if gate:
+            gate.close("fault" if line.state.mode == "fault" else "stopped")
         recorder.close(datetime.now(UTC), CLOSE_S)
     draw(0)
 
@@ -167,8 +178,9 @@ def run(
         stored=recorder.committed,
         lost=recorder.lost,
         interrupted=line.finishing,
-        fault=line.state.detail or recorder.error,
+        fault=line.state.detail or (gate.error if gate else "") or recorder.error,
         alarms=tuple(line.alarms),
+        wire=gate.latency() if gate else None,
     )
 
 

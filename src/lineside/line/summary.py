@@ -20,6 +20,7 @@ STAGES = {  # name: what it is
     "decide": "logits → decision",
     "total": "trigger → verdict",
 }
+WIRE = "verdict → confirmed by the PLC"  # measured by the gate, where there is one
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Summary:
     learnt: int  # parts of known truth that the bundle has learnt: in none of the six numbers above
     again: int  # parts in those numbers that are further exposures of a part that had come before
     latency_ms: dict[str, Latency]  # by STAGES
+    wire_ms: Latency | None  # verdict → confirmed by the gate's PLC; None: no gate
     seconds: float  # first trigger → last verdict
     parts_per_second: float | None
     max_behind_ms: float | None  # with --max-fps: how late the most delayed trigger was
@@ -90,6 +92,7 @@ class Tally:
         interrupted: bool,
         fault: str,
         alarms: tuple[Alarm, ...] = (),
+        wire: Latency | None = None,
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
         return Summary(
@@ -108,6 +111,7 @@ class Tally:
             learnt=self.learnt,
             again=self.again,
             latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
+            wire_ms=wire,
             seconds=seconds,
             parts_per_second=self.parts / seconds if seconds > 0 else None,
             max_behind_ms=max_behind_ms,
@@ -152,6 +156,8 @@ def text(s: Summary) -> str:
         lines.append(
             f"the line fell behind its triggers by up to {s.max_behind_ms:,.0f} ms (times count from the trigger)"
         )
+    if s.wire_ms and s.wire_ms.n < s.parts:
+        lines.append(f"{s.parts - s.wire_ms.n:,} of these verdicts were NOT confirmed by the PLC")
     lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
     return "\n".join(lines)
 
@@ -159,12 +165,13 @@ def text(s: Summary) -> str:
 def _table(s: Summary) -> str:
     names = [*PERCENTILES, "max", "mean"]
     rows = [f"{'ms per part':<12}" + "".join(f"{name:>9}" for name in names) + f"{'n':>10}"]
-    for stage, latency in s.latency_ms.items():
+    stages = [(stage, latency, STAGES[stage]) for stage, latency in s.latency_ms.items()]
+    for stage, latency, what in stages + ([("wire", s.wire_ms, WIRE)] if s.wire_ms else []):
         if latency.percentiles is None or latency.max is None or latency.mean is None:
             continue
         values = [*latency.percentiles.values(), latency.max, latency.mean]
         numbers = "".join(f"{_ms(v):>9}" for v in values)
-        rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {STAGES[stage]}")
+        rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {what}")
     return "\n".join(rows)
 
 
