@@ -73,6 +73,9 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "openvino": "openvino",
     "mitsuba": "render",
     "bd_warehouse": "render",
+    "paho": "mqtt",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
 }
 
 

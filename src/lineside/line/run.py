@@ -1,10 +1,11 @@
 """The line: source → engine → station → verdict, and beside it the store and the sinks.
 
-Four threads, one job each; only the first knows the station:
+Four threads, and one a durable sink, one job each; only the first knows the station:
     main      takes messages from one inbox in their order: station, verdicts, deadlines (line/control.py)
     camera    lets frames in (line/camera.py)
     engine    decodes, infers, decides, one part at a time (line/decide.py); then looks for drift (line/drift.py)
-    recorder  commits results in groups, then tells the sinks (store/recorder.py)
+    recorder  commits results and outbox entries in groups, then tells the sinks (store/recorder.py)
+    courier   sends what its sink's outbox holds until the consumer acknowledges it (line/courier.py)
 and with a gate two more, which tell the PLC and watch the time that takes (line/gate/gate.py)
 
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
@@ -19,6 +20,7 @@ Stopping   on request (Ctrl-C, SIGTERM) the part in flight gets its verdict and 
 
 import itertools
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -38,6 +40,7 @@ from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.gate.gate import Gate
 from lineside.line.row import Flight, inspection, stages_ms
+from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import Summary, Tally
@@ -60,7 +63,7 @@ def unheard(sentence: str) -> None:
 def run(
     model: Model,
     source: Source,
-    sinks: Sequence[Sink],
+    sinks: Sequence[Sink | Durable],
     store: "Engine",
     *,
     deadline_ms: float | None = None,
@@ -79,10 +82,13 @@ def run(
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
     is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
     for it. gate: an opened one is told instead, and closed at the end. drift watches what was decided on; its alarms
-    are said at once and stop nothing. The summary's `fault` says why the line stopped by itself. SettingsError for a
-    bundle that can accept nothing; LineError where engine, store or gate does not start, or a rounded model answers
-    otherwise than it did.
+    stop nothing. say is told of them, and of durable sinks in trouble, at once and in another thread. The summary's
+    `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing; LineError where
+    engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
+    from lineside.line.courier import Courier
+    from lineside.store.open import where
+    from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
 
     _check(deadline_ms, max_fps, parts)
@@ -97,13 +103,27 @@ def run(
     settings["gate"] = gate.url if gate else None
     row = _run_row(model, source, settings)
 
+    durable = [sink for sink in sinks if isinstance(sink, Durable)]
+    immediate = [sink for sink in sinks if isinstance(sink, Sink)]
+    who = f"{socket.gethostname()} {where(store)}"
+    couriers = [Courier(store, sink, who, say=say) for sink in durable]
+
     def tell(group: Sequence[Inspection]) -> None:
-        for sink in sinks:
+        for courier in couriers:
+            courier.wake()
+        for sink in immediate:
             sink.tell(group)
 
     if gate:
         gate.start(lambda sentence: inbox.put(Lost(sentence)))
-    recorder = Recorder(store, row, tell=tell, failed=lambda sentence: inbox.put(Lost(sentence)), room=_room(first))
+    recorder = Recorder(
+        store,
+        row,
+        tell=tell,
+        failed=lambda sentence: inbox.put(Lost(sentence)),
+        room=_room(first),
+        boxes=[Box(sink.key, sink.limit) for sink in durable],
+    )
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
     room = Room(2 if max_fps is None else IN_FLIGHT)  # 2: one in flight, one that is ready to follow
@@ -149,7 +169,7 @@ def run(
             progress(tally.parts, total or tally.parts, f"{tally.verdicts['reject']:,} rejected")
 
     threads = [threading.Thread(target=job, name=job.__name__, daemon=True) for job in (engine, camera)]
-    for thread in threads:
+    for thread in (*threads, *couriers):
         thread.start()
     if gate:
         actuate = gate.actuate
@@ -166,7 +186,11 @@ def run(
         todo.put(None)
         if gate:
             gate.close("fault" if line.state.mode == "fault" else "stopped")
-        recorder.close(datetime.now(UTC), CLOSE_S)
+        try:
+            recorder.close(datetime.now(UTC), CLOSE_S)
+        finally:
+            for courier in couriers:
+                courier.close()
     draw(0)
 
     return tally.summary(
@@ -181,6 +205,8 @@ def run(
         fault=line.state.detail or (gate.error if gate else "") or recorder.error,
         alarms=tuple(line.alarms),
         wire=gate.latency() if gate else None,
+        fault=line.state.detail or recorder.error,
+        outboxes=tuple(courier.sent() for courier in couriers),
     )
 
 

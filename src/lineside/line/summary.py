@@ -7,12 +7,16 @@ out pictures that the bundle was trained or calibrated on.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lineside.evidence.drift import Alarm
 from lineside.evidence.intervals import Estimate, clopper_pearson
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
 from lineside.line.station import DEADLINE, REASONS
+
+if TYPE_CHECKING:  # it imports SQLAlchemy
+    from lineside.line.courier import Sent
 
 STAGES = {  # name: what it is
     "decode": "file → pixels",
@@ -50,6 +54,7 @@ class Summary:
     fault: str  # why the line stopped by itself; "" if it did not
     run_id: str
     alarms: tuple[Alarm, ...]  # of drift
+    outboxes: "tuple[Sent, ...]" = ()  # of the durable sinks
 
 
 class Tally:
@@ -93,6 +98,7 @@ class Tally:
         fault: str,
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
+        outboxes: "tuple[Sent, ...]" = (),
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
         return Summary(
@@ -121,6 +127,7 @@ class Tally:
             fault=fault,
             run_id=run_id,
             alarms=alarms,
+            outboxes=outboxes,
         )
 
 
@@ -159,7 +166,19 @@ def text(s: Summary) -> str:
     if s.wire_ms and s.wire_ms.n < s.parts:
         lines.append(f"{s.parts - s.wire_ms.n:,} of these verdicts were NOT confirmed by the PLC")
     lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
+    lines += [_outbox(sent) for sent in s.outboxes]
     return "\n".join(lines)
+
+
+def _outbox(sent: "Sent") -> str:
+    said = f"{sent.url}: {sent.acknowledged:,} results acknowledged"
+    if sent.again:
+        said += f", {sent.again:,} sent more than once"
+    if sent.strange:
+        said += f", {sent.strange:,} acknowledgements of something else"
+    if sent.pending:
+        said += f"; {sent.pending:,} WAIT in the outbox for the next start, the oldest for {sent.oldest_s or 0:,.0f} s"
+    return said + (f" ({sent.trouble})" if sent.trouble else "")
 
 
 def _table(s: Summary) -> str:
