@@ -21,11 +21,12 @@ VERBS = {  # verb: (module, what it does)
     "combine": ("lineside.cli.combine", "several bundles as one: an ensemble, or a soup of their weights"),
     "explain": ("lineside.cli.explain", "what the net looked at: activation maps, filters, feature maps"),
     "export": ("lineside.cli.export", "another engine or precision, if parity allows it"),
-    "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
+    "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does a store fit its hash chain"),
     "nets": ("lineside.cli.nets", "which nets there are, what they cost and reach"),
     "cost": ("lineside.cli.cost", "what a net costs, layer by layer; several are compared"),
     "recommend": ("lineside.cli.recommend", "which net, within a budget, by measurement on this machine"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
+    "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings,
 or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is

@@ -1,9 +1,9 @@
 """The courier of one sink: a thread that sends what its outbox holds, in order, until the consumer has acknowledged it.
 
 It sends the oldest `window` entries and waits; at the start and after every trouble only one, until it is acknowledged:
-so a consumer who comes back does not begin in the middle. What is not acknowledged in time, or when the connection fails, is
-sent again from there, after a pause that doubles from FIRST_S to LONGEST_S (and is drawn from half to one and a half
-of that, so that many lines do not come back at once). Acknowledged entries are closed in groups, at most
+so a consumer who comes back does not begin in the middle. What is not acknowledged in time, or when the connection
+fails, is sent again from there, after a pause that doubles from FIRST_S to LONGEST_S (and is drawn from half to one and
+a half of that, so that many lines do not come back at once). Acknowledged entries are closed in groups, at most
 CLOSE_EVERY_S later: what a kill takes of that is sent once more under the same id.
 
 Where several lines share an outbox, one courier at a time has the claim to send; the others ask for it every CLAIM_S.

@@ -104,6 +104,8 @@ def run(
     row = _run_row(model, source, settings)
 
     durable = [sink for sink in sinks if isinstance(sink, Durable)]
+    if len({sink.key for sink in durable}) < len(durable):
+        raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
     immediate = [sink for sink in sinks if isinstance(sink, Sink)]
     who = f"{socket.gethostname()} {where(store)}"
     couriers = [Courier(store, sink, who, say=say) for sink in durable]
@@ -205,7 +207,6 @@ def run(
         fault=line.state.detail or (gate.error if gate else "") or recorder.error,
         alarms=tuple(line.alarms),
         wire=gate.latency() if gate else None,
-        fault=line.state.detail or recorder.error,
         outboxes=tuple(courier.sent() for courier in couriers),
     )
 

@@ -34,7 +34,7 @@ def _audit(connection: Connection, progress: Callable[[int, int], None]) -> Audi
     anchor = connection.execute(select(ANCHOR).order_by(ANCHOR.c.place.desc()).limit(1)).one_or_none()
     place, before = (anchor.place, anchor.hash) if anchor else (0, GENESIS)
     deleted = connection.execute(select(func.coalesce(func.sum(ANCHOR.c.inspections), 0))).scalar_one()
-    runs = {row["id"]: run_hash(row) for row in connection.execute(select(RUN)).mappings()}
+    runs = {row["id"]: run_hash(dict(row)) for row in connection.execute(select(RUN)).mappings()}
     fitting, broken = 0, None
     rows = (
         select(CHAIN.c.place, CHAIN.c.hash, CHAIN.c.inspection_id, *(c.label(f"_{c.name}") for c in INSPECTION.columns))

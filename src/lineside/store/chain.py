@@ -30,17 +30,17 @@ ROW_FIELDS = tuple(field.name for field in fields(Inspection))
 PAGE = 1000
 
 
-def run_hash(run: Mapping[str, Any]) -> str:
+def run_hash(run: Mapping[Any, Any]) -> str:
     return hashlib.sha256(_canonical({name: run[name] for name in RUN_FIELDS})).hexdigest()
 
 
-def row_hash(before: str, run: str, row: Mapping[str, Any]) -> str:
+def row_hash(before: str, run: str, row: Mapping[Any, Any]) -> str:
     """before: the hash of the row before; run: run_hash of its run."""
     body = _canonical({name: row[name] for name in ROW_FIELDS})
     return hashlib.sha256(b"\n".join((before.encode(), run.encode(), body))).hexdigest()
 
 
-def append(connection: Connection, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def append(connection: Connection, run: str, rows: Sequence[Mapping[Any, Any]]) -> None:
     """Chain rows that this transaction has inserted, in their order. run: run_hash of their run."""
     last, before = head(connection)
     links = []
@@ -66,10 +66,10 @@ def head(connection: Connection) -> tuple[int, str]:
 def chain_what_is_there(connection: Connection) -> None:
     """For a store that had no chain: chain every inspection, run after run, in order."""
     for run in connection.execute(select(RUN).order_by(RUN.c.started, RUN.c.id)).mappings().all():
-        hashed, last = run_hash(run), 0
+        hashed, last = run_hash(dict(run)), 0
         query = select(INSPECTION).where(INSPECTION.c.run_id == run["id"]).order_by(INSPECTION.c.sequence).limit(PAGE)
         while rows := connection.execute(query.where(INSPECTION.c.sequence > last)).mappings().all():
-            append(connection, hashed, rows)
+            append(connection, hashed, [dict(row) for row in rows])
             last = rows[-1]["sequence"]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError
@@ -163,7 +163,7 @@ def _named(table: Any, prefix: str) -> list[Any]:
     return [column.label(f"{prefix}_{column.name}") for column in table.columns]
 
 
-def _letter(row: Row[Any]) -> Letter:
+def _letter(row: Any) -> Letter:
     def record(cls: Any, prefix: str) -> Any:
         return cls(**{name: getattr(row, f"{prefix}_{name}") for name in NAMES[cls]})
 

@@ -16,6 +16,7 @@ SINKS = {  # scheme: module
     "csv": "lineside.line.sink.csv",
     "mqtt": "lineside.line.sink.mqtt",
     "stdout": "lineside.line.sink.stdout",
+    "webhook": "lineside.line.sink.webhook",
 }
 
 

@@ -164,6 +164,10 @@ class _Closing(ssl.SSLSocket):
             raise
 
 
+def _no_delay(client: Any, userdata: Any, opened: Any) -> None:
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class Connection:
     """One connection to the broker at a time, made anew when it fails. Final."""
 
@@ -222,20 +226,19 @@ class Connection:
 
     def _connect(self) -> None:
         import paho.mqtt.client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
         broker = self._broker
-        client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, self._id, protocol=mqtt.MQTTv5, reconnect_on_failure=False
-        )
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, self._id, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
         client.connect_timeout = CONNECT_S
         client.will_set(f"{broker.topic}/status", self._status("lost"), qos=1, retain=True)
         if broker.user is not None:
             client.username_pw_set(broker.user, broker.password())
         if broker.tls:
             client.tls_set_context(broker.tls)
-        client.on_socket_open = lambda c, u, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.on_socket_open = _no_delay
         client.on_connect = lambda c, u, flags, reason, properties: self._answers.update(connect=reason)
         client.on_subscribe = lambda c, u, mid, reasons, properties: self._answers.update(subscribe=reasons[0])
         client.on_publish = self._published
