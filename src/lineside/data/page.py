@@ -12,7 +12,7 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-from lineside import __version__
+from lineside import __version__, whole
 from lineside.data import picture
 from lineside.data.doctor import Checkup
 from lineside.data.finding import CODES, Finding, counts
@@ -50,7 +50,7 @@ def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) ->
         sections=list(_sections(checkup)),
     )
     try:
-        path.write_text(text, encoding="utf-8")
+        whole.write(path, text)
     except OSError as error:
         raise DataError(f"{path}: the page can not be written ({error.strerror})") from None
 

@@ -1,9 +1,11 @@
 """The list of files to leave out: CSV name,code,message, written by `lineside check --quarantine`, obeyed by `read`."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from lineside import whole
 from lineside.data.finding import Finding, many
 from lineside.errors import DataError
 
@@ -12,11 +14,12 @@ COLUMNS = ("name", "code", "message")
 
 def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> str:
     """One row a file in order of name; leave_out as doctor.to_leave_out gives it. What was done, as a sentence."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
+        whole.write(path, file.getvalue())
     except OSError as error:
         raise DataError(f"{path}: the quarantine list can not be written ({error.strerror})") from None
     return f"{many(len(leave_out), 'file')} to leave out listed in {path}"

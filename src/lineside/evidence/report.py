@@ -7,15 +7,14 @@ is let in: at most MOST_SHOWN pictures of THUMB_PX, a confusion matrix up to MAT
 """
 
 import io
-import os
 from base64 import b64encode
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from secrets import token_hex
 
 import numpy as np
 
+from lineside import whole
 from lineside.errors import DataError
 from lineside.evidence import charts
 from lineside.evidence.calibration import Bin
@@ -137,17 +136,10 @@ def render(report: Report) -> str:
 
 def write(path: Path, page: str) -> None:
     """Put the page at path, whole or not at all. DataError if the file can not be written."""
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        try:
-            temporary.write_text(page, encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        whole.write(path, page)
     except OSError as error:
-        raise DataError(
-            f"{path}: the report can not be written ({error.strerror}); choose another place with -o"
-        ) from None
+        raise DataError(f"{path}: can not be written ({error.strerror}); choose another place, or make room") from None
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lineside import whole
 from lineside.data.picture import load
 from lineside.errors import DataError, PictureError, SettingsError
 from lineside.explain import deletion, first_layer
@@ -103,7 +104,7 @@ def _write(folder: Path, subject: Subject, found: list[Explained]) -> Written:
             written.append((one, tuple(files)))
         text = render(subject, first, sheet, found)
         page = folder / PAGE
-        page.write_text(text, "utf-8")
+        whole.write(page, text)
     except OSError as error:
         raise DataError(f"{folder}: can not be written ({error.strerror}); name another folder with -o") from None
     return Written(page, laid_out, tuple(written))
