@@ -33,8 +33,9 @@ def bad(tmp_path):
     return write_bundle(tmp_path / "bad.bundle")
 
 
-def lineside(*argv, stdout, unbuffered=""):
-    command, env = [sys.executable, "-m", "lineside", *map(str, argv)], os.environ | {"PYTHONUNBUFFERED": unbuffered}
+def lineside(*argv, stdout, unbuffered="", encoding="utf-8"):
+    command = [sys.executable, "-m", "lineside", *map(str, argv)]
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": encoding}
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, env=env)
 
 
@@ -57,6 +58,19 @@ def test_an_answer_that_the_disk_has_no_room_for_is_no_yes(request, which, code)
     assert done.returncode == code
     assert "Exception ignored" not in done.stderr
     assert ("lineside: No space left on device" in done.stderr) == (code == 2)
+
+
+def test_a_letter_that_the_terminal_lacks_loses_no_answer(tmp_path):
+    """ISO-8859-1 has no ≤ and no Cyrillic."""
+    done = lineside("verify", tmp_path / "деталь.bundle", stdout=subprocess.PIPE, encoding="ascii")
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    logits = tuple(map(float, logits_of(picture(RED)[None])[0]))
+    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime float32": logits})]
+    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected)}
+    write_bundle(tmp_path / "деталь.bundle", extra=extra)
+    done = lineside("verify", tmp_path / "деталь.bundle", stdout=subprocess.PIPE, encoding="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u0434\u0435\u0442\u0430\u043b\u044c.bundle: good" in done.stdout
 
 
 def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, tmp_path):
@@ -91,6 +105,14 @@ def test_a_count_below_one_is_refused_at_the_flag(argv, capsys):
         main(argv)
     assert stop.value.code == 2
     assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-3"])
+def test_a_latency_that_is_none_is_refused_at_the_flag(value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "x", "-o", "y", "--max-latency-ms", value])
+    assert stop.value.code == 2
+    assert "expected a number above 0" in capsys.readouterr().err
 
 
 def test_every_package_of_an_extra_is_known_by_its_module():

@@ -85,10 +85,18 @@ def test_what_is_no_net_says_so(capsys, tmp_path):
         (["cost", "resnet81"], "net 'resnet81' is not known; did you mean resnet18?"),
         (["cost", str(tmp_path)], "is neither a bundle nor an .onnx file"),
         (["cost", "lenet5", "--size", "3"], "takes pictures of at least 32 px"),
+        (["cost", "lenet5", "--size", "1000000000"], "there is no input of the shape"),
         (["nets", "nothing*"], "no net's name is like 'nothing*'"),
     ):
         assert main(argv) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["cost", "lenet5", "--size", "wide"], ["nets", "--max-params", "many"]])
+def test_a_number_that_is_none_is_refused_in_words(argv, capsys):
+    with pytest.raises(SystemExit):
+        main(argv)
+    assert re.search(r"expected a (whole )?number .*, got (wide|many)", capsys.readouterr().err)
 
 
 def test_an_unread_parameter_is_in_the_total_and_named():

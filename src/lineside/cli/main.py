@@ -6,6 +6,7 @@ A verb is a module with `arguments(parser)` and `run(args) -> int`. It is import
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell says of others
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
+    _say_what_can_be_said()
     code = _answer(sys.argv[1:] if argv is None else list(argv))
     try:
         sys.stdout.flush()
@@ -43,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # Python would try again when it exits, and complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return code or _unwritten(error)
+
+
+def _say_what_can_be_said() -> None:
+    """A letter that the terminal's encoding lacks (ISO-8859-1 has no ≤) is printed as \\u2264, a file name that is no
+    Unicode likewise: an answer that took an hour is not lost to one letter."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _answer(argv: list[str]) -> int:

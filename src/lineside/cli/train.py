@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from lineside.cli.numbers import above_zero
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
@@ -11,7 +13,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept", metavar="CLASS", action="append", default=[], help="a class that may pass")
     parser.add_argument("--net", metavar="NAME", help="a net by name, or auto: chosen by measurement")
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="TOML or JSON with what differs from the defaults")
-    parser.add_argument("--max-latency-ms", metavar="X", type=float, help="most milliseconds a picture may take here")
+    parser.add_argument(
+        "--max-latency-ms", metavar="X", type=above_zero, help="most milliseconds a picture may take here"
+    )
     parser.add_argument("--max-escape", metavar="P", type=float, default=0.01, help="share of bad parts that may pass")
     parser.add_argument("--quarantine", metavar="FILE", type=Path, help="leave out what `check` listed there")
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lineside.errors import SettingsError
 from lineside.ledger.row import Cost
 from lineside.ledger.trace import trace
 
@@ -23,10 +24,13 @@ def cost(net: nn.Module, *inputs: Sequence[int] | Tensor, name: str = "") -> Cos
     computed with it). The net is not changed, and may be on any device, meta too. SettingsError where the net does not
     take such inputs.
     """
-    given = [
-        torch.empty_like(x, device="meta") if isinstance(x, Tensor) else torch.empty(tuple(x), device="meta")
-        for x in inputs
-    ]
+    try:
+        given = [
+            torch.empty_like(x, device="meta") if isinstance(x, Tensor) else torch.empty(tuple(x), device="meta")
+            for x in inputs
+        ]
+    except (RuntimeError, TypeError) as error:  # more bytes than a number of 64 bits counts, or a side below 0
+        raise SettingsError(f"there is no input of the shape {inputs}: {str(error).splitlines()[0]}") from None
     recorder, tensors, note = trace(net, given)
     notes = [note] if note else []
     if recorder.uncounted:
