@@ -132,6 +132,54 @@ def test_what_is_no_onnx_file_is_a_sentence(tmp_path):
         onnx_file.read(file, None)
 
 
+def relu(x: str = "x", y: str = "y", **more) -> onnx.NodeProto:
+    return helper.make_node("Relu", [x], [y], **more)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([], "it holds no operation"),
+        ([relu(y="")], "its node 'Relu' puts nothing out"),
+        ([relu("gone")], "'gone' is not a graph input"),
+        ([helper.make_node("Frobnicate", ["x"], ["y"], domain="my.own")], "No opset import for domain my.own"),
+    ],
+)
+def test_a_graph_that_is_none_is_a_sentence(tmp_path, nodes, reason):
+    data = graph(nodes, (1, 3, 8, 8), {})
+    (tmp_path / "net.onnx").write_bytes(data)
+    for ask in (lambda: onnx_file.read(tmp_path / "net.onnx", None), lambda: cost_of_model(data, "net.onnx", None)):
+        with pytest.raises(SettingsError, match=f"net.onnx: is not an ONNX file that can be read: .*{reason}"):
+            ask()
+
+
+def test_an_input_that_is_no_tensor_is_a_sentence():
+    given = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None)
+    put_out = helper.make_tensor_value_info("y", TensorProto.INT64, [])
+    made = helper.make_graph([helper.make_node("SequenceLength", ["x"], ["y"])], "g", [given], [put_out])
+    with pytest.raises(SettingsError, match="its input 'x' is no tensor"):
+        cost_of_model(helper.make_model(made).SerializeToString(), "one", None)
+
+
+def test_weights_that_lie_outside_and_are_gone_are_a_sentence(tmp_path):
+    """Shapes that depend on values are found by running, for which weights are needed."""
+    nodes = [helper.make_node("Mul", ["x", "w"], ["a"]), helper.make_node("NonZero", ["a"], ["y"])]
+    model = onnx.load_model_from_string(graph(nodes, (1, 3, 8, 8), {"w": (3, 8, 8)}))
+    outside = model.graph.initializer[0]
+    outside.ClearField("raw_data")
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="gone.bin")
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(SettingsError, match=r"can be read: .*gone\.bin"):
+        onnx_file.read(tmp_path / "net.onnx", None)
+
+
+def test_an_einsum_over_unnamed_axes_is_not_counted():
+    node = helper.make_node("Einsum", ["x", "x"], ["y"], equation="...hw,...hw->...h")
+    found = cost_of_model(graph([node], (1, 3, 8, 8), {}), "one", None)
+    assert found.notes == ("operations that multiply and could not be counted: Einsum",)
+
+
 def test_what_can_not_be_counted_is_named():
     node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2)
     found = cost_of_model(graph([node], (5, 1, 3), {"w": (1, 8, 3), "r": (1, 8, 2)}), "one", None)

@@ -6,7 +6,8 @@ batch is 1. Parameters are the floating initialisers that have a dimension, in t
 quantised weights the integers.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,22 +60,30 @@ class Work(NamedTuple):
 
 def read(path: Path, size_px: int | tuple[int, int] | None) -> Cost:
     """The cost of a file. SettingsError: it can not be read, or leaves sizes open that were not given."""
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        return _cost(model, str(path), size_px, str(path))
-    except OSError as error:
-        raise SettingsError(f"{path}: can not be read ({error.strerror or error})") from None
-    except _Unreadable as error:
-        raise SettingsError(f"{path}: is not an ONNX file that can be read: {error}") from None
-    except Exception as error:
-        if type(error).__name__ != "DecodeError":  # protobuf's own, which has no stable place to import from
-            raise
-        raise SettingsError(f"{path}: is not an ONNX file") from None
+    with _sentences(str(path)):
+        return _cost(onnx.load(str(path), load_external_data=False), str(path), size_px, str(path))
 
 
 def cost_of_model(data: bytes, name: str, size_px: int | tuple[int, int] | None) -> Cost:
     """The same of a model's bytes."""
-    return _cost(onnx.load_model_from_string(data), name, size_px, data)
+    with _sentences(name):
+        return _cost(onnx.load_model_from_string(data), name, size_px, data)
+
+
+@contextmanager
+def _sentences(name: str) -> Iterator[None]:
+    """What onnx and protobuf raise, as SettingsError."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{name}: can not be read ({error.strerror or error})") from None
+    except (_Unreadable, shape_inference.InferenceError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise SettingsError(f"{name}: is not an ONNX file that can be read: {said}; export it again") from None
+    except Exception as error:
+        if type(error).__name__ != "DecodeError":  # protobuf's own, which has no stable place to import from
+            raise
+        raise SettingsError(f"{name}: is not an ONNX file; name one that torch.onnx.export or the like wrote") from None
 
 
 class _Unreadable(ValueError):
@@ -83,6 +92,11 @@ class _Unreadable(ValueError):
 
 def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, source: str | bytes) -> Cost:
     graph = model.graph
+    if not graph.node:
+        raise _Unreadable("it holds no operation")
+    for node in graph.node:
+        if not any(node.output):
+            raise _Unreadable(f"its node {node.name or node.op_type!r} puts nothing out")
     learnt = {one.name: one for one in graph.initializer}
     given = [one for one in graph.input if one.name not in learnt]
     inputs = {one.name: _sized(one, size_px, name) for one in given}
@@ -120,7 +134,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
             if sources[0] in maker:
                 maker[out] = maker[sources[0]]
             continue
-        if node.op_type in UNCOUNTED:
+        if node.op_type in UNCOUNTED or (node.op_type == "Einsum" and not _is_plain(node)):
             notes.append(node.op_type)
         work = _work(node, out, shapes, constants)
         taken = sources[:1] if node.op_type == "DequantizeLinear" else sources
@@ -163,6 +177,8 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
 
 def _sized(value: Any, size_px: int | tuple[int, int] | None, name: str) -> Shape:
     """The shape of an input: an open batch is 1, open sides are size_px; in `value` too."""
+    if not value.type.HasField("tensor_type"):
+        raise _Unreadable(f"its input {value.name!r} is no tensor")
     dims = value.type.tensor_type.shape.dim
     height, width = (size_px, size_px) if isinstance(size_px, int) or size_px is None else size_px
     fixed = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else 0 for d in dims]
@@ -201,8 +217,6 @@ def _by_running(
 ) -> dict[str, Shape]:
     import onnxruntime as ort
 
-    if isinstance(source, str):
-        onnx.load_external_data_for_model(model, str(Path(source).parent))
     bare = ModelProto()
     bare.CopyFrom(model)
     have = {one.name for one in bare.graph.output}
@@ -210,12 +224,15 @@ def _by_running(
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    types = {one.name: helper.tensor_dtype_to_np_dtype(one.type.tensor_type.elem_type) for one in model.graph.input}
     try:
+        kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.input}
+        if isinstance(source, str):
+            onnx.load_external_data_for_model(bare, str(Path(source).parent))
         session = ort.InferenceSession(bare.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        answers = session.run(missing, {n: np.zeros(shape, types[n]) for n, shape in inputs.items()})
+        given = {n: np.zeros(shape, helper.tensor_dtype_to_np_dtype(kinds[n])) for n, shape in inputs.items()}
+        answers = session.run(missing, given)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        raise _Unreadable(" ".join(str(error).split())[:300]) from None
+        raise _Unreadable(str(error)) from None
     return {n: tuple(np.asarray(a).shape) for n, a in zip(missing, answers, strict=True)}
 
 
@@ -240,8 +257,8 @@ def _work(node: NodeProto, made: str, shapes: dict[str, Shape], constants: Conta
         other = node.input[3 if op == "QLinearMatMul" else 1]
         kind = "linear" if other in constants or node.input[0] in constants else "matmul"
         return Work(kind, prod(out) * given[0][-1], filters=out[-1] if kind == "linear" else 0)
-    if op == "Einsum" and len(given) == 2:
-        terms = said["equation"].decode().replace(" ", "").split("->")[0].split(",")
+    if op == "Einsum" and _is_plain(node):
+        terms = _terms(node)
         return Work("matmul", prod(dict(zip("".join(terms), given[0] + given[1], strict=True)).values()))
     if op in POOLS:
         kernel = tuple(said["kernel_shape"])
@@ -254,6 +271,17 @@ def _work(node: NodeProto, made: str, shapes: dict[str, Shape], constants: Conta
         return Work("pool", 0, prod(given[0]), kernel=given[0][2:] if len(given[0]) > 2 else ())
     kind = "norm" if op in NORMS else "act" if op in ACTS else "join" if op in JOINS else "other"
     return Work(kind)
+
+
+def _terms(node: NodeProto) -> list[str]:
+    """["bij", "bjk"] of "bij,bjk->bik"."""
+    equation = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "equation"), b"")
+    return equation.decode("utf-8", "replace").replace(" ", "").split("->")[0].split(",")
+
+
+def _is_plain(node: NodeProto) -> bool:
+    """An einsum of two with a letter for every axis: what is counted here."""
+    return len(node.input) == 2 == len(_terms(node)) and "." not in "".join(_terms(node))
 
 
 def _over_places(node: NodeProto, shape: Shape, out: Shape) -> bool:
