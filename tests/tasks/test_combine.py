@@ -28,6 +28,7 @@ from lineside.errors import SettingsError
 from lineside.evidence.calibration import calibrated_nll, temperature
 from lineside.evidence.intervals import clopper_pearson
 from lineside.evidence.paired import difference, mcnemar
+from lineside.ledger.onnx_file import cost_of_model
 from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
 from lineside.tasks.classify import fit
@@ -146,6 +147,16 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_scores(together, place
         pixels = picture.load(path)[None]
         mean = np.mean([scores(one.infer(pixels)) for one in members], axis=0)
         np.testing.assert_allclose(scores(made.manifest.temperature * made.infer(pixels)), mean, atol=2e-5)
+
+
+def test_an_ensembles_cost_is_that_of_its_graph(together, place, capsys):
+    assert main(["cost", str(together), str(place / "a.bundle"), "--json"]) == 0
+    both, one = json.loads(capsys.readouterr().out)
+    graph = open_bundle(together).read("model.onnx")
+    assert both["macs"] == cost_of_model(graph, "both", (32, 32)).macs > 1.5 * one["macs"]
+    assert "ensemble of lenet5, 32 px; lenet5, 32 px, 3 classes" in both["facts"][0]
+    assert main(["cost", str(together), "--measure"]) == 2
+    assert "name the bundles that this ensemble was made of" in capsys.readouterr().err
 
 
 def test_an_ensemble_is_not_explained_but_its_bundles_are(together, place, tmp_path, capsys):

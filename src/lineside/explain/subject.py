@@ -53,8 +53,8 @@ def _of_bundle(path: Path) -> Subject:
         raise BundleError(f"{error}; or did you mean the net {near[0]}?") from None
     if not isinstance(net, nn.Sequential):
         raise BundleError(
-            f"{path}: is an {manifest.made_of}, nets that have no stage in common; explain the bundles that "
-            "it was made of, one at a time"
+            f"{path}: is an {manifest.made_of}, and a map is of one net; explain the bundles that it was made of, "
+            "one at a time"
         )
     one = manifest.input
     return Subject(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lineside.bundle.folder import open_bundle
+from lineside.bundle.folder import Bundle, open_bundle
 from lineside.bundle.manifest import MANIFEST
 from lineside.errors import SettingsError
 from lineside.ledger.cost import cost
@@ -53,9 +53,14 @@ def net_sheet(
 
 
 def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
-    """The net that the manifest names, with its classes and at its size, beside what model.onnx costs."""
+    """The net that the manifest names, with its classes and at its size, beside what model.onnx costs.
+
+    Of an ensemble, which is no net of the catalog, model.onnx itself.
+    """
     bundle = open_bundle(path)
     manifest = bundle.manifest
+    if manifest.members:
+        return _ensemble_sheet(bundle, size_px, convention, measured)
     row = find(manifest.net)
     side = size_px or manifest.input.size_px
     smallest(manifest.net, row, side)
@@ -68,6 +73,18 @@ def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: boo
     )
     classes, power = len(manifest.classes), manifest.pool_power
     return net_sheet(manifest.net, lambda: row.make(classes, power), side, convention, measured, facts)
+
+
+def _ensemble_sheet(bundle: Bundle, size_px: int | None, convention: str, measured: bool) -> Sheet:
+    manifest, path = bundle.manifest, bundle.path
+    if measured:
+        raise SettingsError(f"{path}: --measure takes one net; name the bundles that this ensemble was made of")
+    height, width = size_px or manifest.input.seen_height_px[1], size_px or manifest.input.seen_width_px[1]
+    facts = (
+        f"{path}: {manifest.made_of}, {len(manifest.classes)} classes, {manifest.created}",
+        f"counted is model.onnx on pictures of {width}×{height} px: the resize of its inputs too, norms folded",
+    )
+    return sheet(cost_of_model(bundle.read("model.onnx"), manifest.net, (height, width)), convention, None, facts=facts)
 
 
 def onnx_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
