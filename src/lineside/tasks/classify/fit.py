@@ -152,7 +152,7 @@ def input_of(recipe: Recipe) -> Input:
 
 
 def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
-    """(K,) factors of the loss, mean 1 over the pictures; TrainError where a class has no picture to learn from."""
+    """(K,) factors of the loss, mean 1 over the pictures, of which every class has one (examples_of)."""
     counts = np.bincount(labels, minlength=classes)
     if how == "balanced" or (how == "auto" and counts.max() > IMBALANCE * counts.min()):
         return len(labels) / (classes * counts)
@@ -160,11 +160,12 @@ def class_weights(labels: np.ndarray, classes: int, how: str) -> np.ndarray:
 
 
 def examples_of(split: Split, part: str, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
-    """Paths, class indices (N,) int64 and names of one part."""
+    """Paths, class indices (N,) int64 and names of one part. TrainError where it has no picture of a class."""
     pictures = split.of(part)
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([index[p.label] for p in pictures], dtype=np.int64)
-    missing = [name for name, i in index.items() if i not in set(labels.tolist())]
+    there = set(labels.tolist())
+    missing = [name for name, i in index.items() if i not in there]
     if missing:
         raise TrainError(
             f"the {part} part has no picture of {', '.join(missing)}; add pictures of it (at least three different "
