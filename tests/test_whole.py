@@ -1,4 +1,4 @@
-"""A text file is there whole or not at all, and what is no file is never replaced by one."""
+"""A file is there whole or not at all, and what is no file is never replaced by one."""
 
 import os
 import resource
@@ -17,8 +17,9 @@ def test_a_disk_without_room_leaves_what_was_there(tmp_path):
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            whole.write(place, "new" * 1000)
+        for content in ("new" * 1000, b"new" * 1000):
+            with pytest.raises(OSError, match="File too large"):
+                whole.write(place, content)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)

@@ -1,18 +1,18 @@
-"""A text file, whole or not at all: pages, lists and reports that a full disk or Ctrl-C must not leave in half."""
+"""A file, whole or not at all: pages, lists, reports and pictures that a full disk or Ctrl-C must not leave in half."""
 
 import os
 from pathlib import Path
 from secrets import token_hex
 
 
-def write(path: Path, text: str) -> None:
-    """Put text at path in UTF-8; what was there before stays until then. OSError where that can not be done.
+def write(path: Path, content: str | bytes) -> None:
+    """Put content at path, text in UTF-8; what was there before stays until then. OSError where that can not be done.
 
     A link stays a link, and what is no file (/dev/null, a pipe) is written to, not replaced. Of a file name that is no
     Unicode the stray bytes are written as \\udcff.
     """
     place = Path(os.path.realpath(path))
-    data = text.encode("utf-8", "backslashreplace")
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     if place.exists() and not place.is_file():
         place.write_bytes(data)
         return

@@ -112,7 +112,7 @@ def _write(folder: Path, subject: Subject, found: list[Explained]) -> Written:
 
 def _put(folder: Path, name: str, picture: np.ndarray) -> Path:
     path = folder / name
-    path.write_bytes(png(picture))
+    whole.write(path, png(picture))
     return path
 
 
