@@ -150,11 +150,12 @@ def test_an_ensemble_answers_with_the_mean_of_its_members_scores(together, place
 
 
 def test_an_ensembles_cost_is_that_of_its_graph(together, place, capsys):
-    assert main(["cost", str(together), str(place / "a.bundle"), "--json"]) == 0
-    both, one = json.loads(capsys.readouterr().out)
+    assert main(["cost", str(together), str(place / "a.bundle"), "lenet5", "--json"]) == 0
+    both, one, net = json.loads(capsys.readouterr().out)
     graph = open_bundle(together).read("model.onnx")
     assert both["macs"] == cost_of_model(graph, "both", (32, 32)).macs > 1.5 * one["macs"]
     assert "ensemble of lenet5, 32 px; lenet5, 32 px, 3 classes" in both["facts"][0]
+    assert [found["net"] for found in (both, one, net)] == ["ensemble.bundle", "a.bundle", "lenet5"]  # told apart
     assert main(["cost", str(together), "--measure"]) == 2
     assert "name the bundles that this ensemble was made of" in capsys.readouterr().err
 

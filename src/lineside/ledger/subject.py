@@ -65,14 +65,14 @@ def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: boo
     side = size_px or manifest.input.size_px
     smallest(manifest.net, row, side)
     height, width = manifest.input.seen_height_px[1], manifest.input.seen_width_px[1]
-    graph = cost_of_model(bundle.read("model.onnx"), "model.onnx", (height, width))
+    graph = cost_of_model(bundle.read("model.onnx"), f"{path}: model.onnx", (height, width))
     facts = (
         f"{path}: {manifest.net}, {len(manifest.classes)} classes, {manifest.input.size_px} px, {manifest.created}",
         f"model.onnx on pictures of {width}×{height} px: {graph.macs:,} MACs, the resize of its input among them, and "
         f"{graph.params:,} parameters, norms folded into convolutions",
     )
     classes, power = len(manifest.classes), manifest.pool_power
-    return net_sheet(manifest.net, lambda: row.make(classes, power), side, convention, measured, facts)
+    return net_sheet(path.absolute().name, lambda: row.make(classes, power), side, convention, measured, facts)
 
 
 def _ensemble_sheet(bundle: Bundle, size_px: int | None, convention: str, measured: bool) -> Sheet:
@@ -84,7 +84,9 @@ def _ensemble_sheet(bundle: Bundle, size_px: int | None, convention: str, measur
         f"{path}: {manifest.made_of}, {len(manifest.classes)} classes, {manifest.created}",
         f"counted is model.onnx on pictures of {width}×{height} px: the resize of its inputs too, norms folded",
     )
-    return sheet(cost_of_model(bundle.read("model.onnx"), manifest.net, (height, width)), convention, None, facts=facts)
+    return sheet(
+        cost_of_model(bundle.read("model.onnx"), path.absolute().name, (height, width)), convention, None, facts=facts
+    )
 
 
 def onnx_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
