@@ -267,6 +267,9 @@ def test_quarantine_refusals(tmp_path: Path) -> None:
         read_quarantine(Path(write(tmp_path / "q.csv", "file\nx\n")))
     with pytest.raises(DataError, match="can not be read"):
         read_quarantine(tmp_path / "gone.csv")
+    for text in ("code,name\nx\n", "code,name\nx,\n"):
+        with pytest.raises(DataError, match="line 2: has no name; write the picture's name there or remove the row"):
+            read_quarantine(Path(write(tmp_path / "q.csv", text)))
 
 
 def test_the_nuts_have_labels_and_lots_or_say_that_they_are_absent() -> None:

@@ -36,7 +36,14 @@ def read_quarantine(path: Path) -> dict[str, str]:
                     f"{path}: has the columns {', '.join(columns) or '(none)'}; a quarantine list has "
                     f"{','.join(COLUMNS)}, as `lineside check DATA --quarantine FILE` writes it"
                 )
-            return {row["name"]: row.get("code") or "" for row in rows}
+            found: dict[str, str] = {}
+            for row in rows:
+                if not row["name"]:
+                    raise DataError(
+                        f"{path}, line {rows.line_num}: has no name; write the picture's name there or remove the row"
+                    )
+                found[row["name"]] = row.get("code") or ""
+            return found
     except OSError as error:
         raise DataError(f"{path}: the quarantine list can not be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
