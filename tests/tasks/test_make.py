@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +16,10 @@ from safetensors.torch import load_file
 
 from lineside.bundle.model import load
 from lineside.data.picture import load as load_picture
+from lineside.errors import DataError, SettingsError
+from lineside.learn.recipe import Recipe
+from lineside.tasks.classify.make import make
+from lineside.tasks.classify.promise import Promise
 from tests.learn import shapes
 
 RECIPE = """
@@ -129,6 +134,20 @@ def test_what_can_not_be_done_is_said(place, more, code, sentence):
     assert re.search(sentence, done.stderr.replace("\n", " ")), done.stderr
     assert "Traceback" not in done.stderr
     assert not (place / "refused.bundle").exists()
+
+
+@pytest.mark.parametrize("recipe", [Recipe(net="lenet6"), Recipe(net="lenet5", weights="imagenet")])
+def test_a_net_that_is_none_is_said_before_the_pictures_are_looked_at(tmp_path, recipe):
+    with pytest.raises(SettingsError, match="lenet6|imagenet"):
+        make(str(tmp_path / "gone"), tmp_path / "x.bundle", recipe, Promise())
+
+
+def test_what_no_list_can_leave_out_is_not_sent_to_one(tmp_path):
+    shapes.write(tmp_path / "data", each=3)
+    for folder in list((tmp_path / "data").iterdir())[1:]:
+        shutil.rmtree(folder)
+    with pytest.raises(DataError, match=r"found 1 error, the first: .*only the class .*lineside check`$"):
+        make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
 
 
 def test_a_machine_without_torch_says_what_to_install(place, tmp_path):

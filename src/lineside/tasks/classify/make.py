@@ -15,10 +15,13 @@ from lineside.bundle import export, folder, parity
 from lineside.bundle.manifest import Manifest
 from lineside.data import doctor, read
 from lineside.data import split as splitting
+from lineside.data.finding import many
 from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.ranks import joined
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder, beside, open_run
+from lineside.nets.catalog import find
+from lineside.nets.weights import choose
 from lineside.progress import QUIET, Screen
 from lineside.settings import plain
 from lineside.tasks.classify import decode, plan
@@ -102,7 +105,9 @@ def _prepare(
     device: torch.device,
 ) -> None:
     """Check, split and decide, into the run folder; nothing to do where an earlier start of the run has done it."""
-    beside(bundle)  # its name is refused before anything is read
+    beside(bundle)  # its name is refused before anything is read; so is a net's, or its weights'
+    if recipe.net != "auto":
+        choose(recipe.net, find(recipe.net), recipe.weights)
     folder.refuse_what_is_no_bundle(folder.locate(bundle))
     dataset = read.read(source, quarantine=quarantine)
     unknown = [name for name in promise.accept if name not in dataset.classes]
@@ -116,9 +121,10 @@ def _prepare(
         checkup = doctor.check(dataset, progress=progress)
     if checkup.errors:
         first = checkup.errors[0]
+        remedy = "; leave those pictures out with --quarantine" if any(e.names for e in checkup.errors) else ""
         raise DataError(
-            f"{source}: the check-up found {len(checkup.errors)} errors, the first: {first.message}. See all with "
-            f"`lineside check`; leave those pictures out with --quarantine"
+            f"{source}: the check-up found {many(len(checkup.errors), 'error')}, the first: {first.message}. See all "
+            f"with `lineside check`{remedy}"
         )
     split = splitting.split(checkup, seed=recipe.seed)
     run = open_run(bundle, asked | {"data_sha256": split.fingerprint})
