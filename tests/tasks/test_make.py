@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from lineside.bundle.model import load
 from lineside.data.picture import load as load_picture
-from lineside.errors import DataError, SettingsError
+from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.recipe import Recipe
+from lineside.learn.run_folder import alone
 from lineside.tasks.classify.make import make
 from lineside.tasks.classify.promise import Promise
 from tests.learn import shapes
@@ -138,7 +139,7 @@ def test_what_can_not_be_done_is_said(place, more, code, sentence):
 
 @pytest.mark.parametrize("recipe", [Recipe(net="lenet6"), Recipe(net="lenet5", weights="imagenet")])
 def test_a_net_that_is_none_is_said_before_the_pictures_are_looked_at(tmp_path, recipe):
-    with pytest.raises(SettingsError, match="lenet6|imagenet"):
+    with pytest.raises(SettingsError, match=r"lenet6|imagenet"):
         make(str(tmp_path / "gone"), tmp_path / "x.bundle", recipe, Promise())
 
 
@@ -148,6 +149,15 @@ def test_what_no_list_can_leave_out_is_not_sent_to_one(tmp_path):
         shutil.rmtree(folder)
     with pytest.raises(DataError, match=r"found 1 error, the first: .*only the class .*lineside check`$"):
         make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
+
+
+def test_two_do_not_train_into_one_run_folder(place, tmp_path):
+    """Both would write one checkpoint, and each other's decisions."""
+    with alone(tmp_path / "x.bundle"), pytest.raises(TrainError, match="another process is training there; wait"):
+        make(str(place / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
+    assert not list(tmp_path.iterdir())
+    with alone(tmp_path / "x.bundle"), alone(tmp_path / "y.bundle"):  # each to its own, and again after the end
+        pass
 
 
 def test_a_machine_without_torch_says_what_to_install(place, tmp_path):

@@ -9,8 +9,13 @@ checkpoint.safetensors   where training stands; the same `lineside train` again 
 ended.json      how it ended, and the seconds of each step; absent while the run can go on
 """
 
+import errno
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +100,34 @@ def open_run(bundle: Path, asked: dict[str, Any]) -> RunFolder:
     except OSError as error:
         raise TrainError(f"{folder.path}: can not be written ({error.strerror}); choose another -o") from None
     return folder
+
+
+@contextmanager
+def alone(bundle: Path) -> Iterator[None]:
+    """One training at a time for a bundle: two in one run folder would write each other's checkpoints and decisions.
+
+    TrainError where another process is at it. A killed one leaves an empty file and no lock.
+    """
+    folder = beside(bundle).path
+    lock = folder.with_name(f".{folder.name}.lock")
+    busy = TrainError(f"{folder}: another process is training there; wait until it has ended, or choose another -o")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise TrainError(f"{folder}: can not be written ({error.strerror}); choose another -o") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise busy from None  # else a network file system without locks
+        if not lock.exists() or not os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            raise busy  # it was just ended, and the file taken away, while we opened it
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _put_aside(folder: RunFolder) -> None:

@@ -4,6 +4,7 @@ check (its errors end it) → split → decide every "auto" of the recipe → fi
 first checks, splits, decides and writes; the others read what it wrote from the run folder.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lineside.data.finding import many
 from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.ranks import joined
 from lineside.learn.recipe import Recipe
-from lineside.learn.run_folder import Decided, RunFolder, beside, open_run
+from lineside.learn.run_folder import Decided, RunFolder, alone, beside, open_run
 from lineside.nets.catalog import find
 from lineside.nets.weights import choose
 from lineside.progress import QUIET, Screen
@@ -61,9 +62,9 @@ def make(
         "max_latency_ms": max_latency_ms,
         "quarantine": None if quarantine is None else str(quarantine),
     }
-    with joined() as ranks:
+    with joined() as ranks, ExitStack() as held:
         if ranks.first:
-            _prepare(source, bundle, asked, recipe, promise, max_latency_ms, quarantine, screen, ranks.device)
+            _prepare(source, bundle, asked, recipe, promise, max_latency_ms, quarantine, screen, ranks.device, held)
         ranks.barrier()
         run = beside(bundle)
         decided = run.decided()
@@ -103,8 +104,12 @@ def _prepare(
     quarantine: Path | None,
     screen: Screen,
     device: torch.device,
+    held: ExitStack,
 ) -> None:
-    """Check, split and decide, into the run folder; nothing to do where an earlier start of the run has done it."""
+    """Check, split and decide, into the run folder; nothing to do where an earlier start of the run has done it.
+
+    The run folder is this process's alone until held is closed.
+    """
     beside(bundle)  # its name is refused before anything is read; so is a net's, or its weights'
     if recipe.net != "auto":
         choose(recipe.net, find(recipe.net), recipe.weights)
@@ -127,6 +132,7 @@ def _prepare(
             f"with `lineside check`{remedy}"
         )
     split = splitting.split(checkup, seed=recipe.seed)
+    held.enter_context(alone(bundle))
     run = open_run(bundle, asked | {"data_sha256": split.fingerprint})
     if run.decided() is not None:
         screen.say(f"going on with the unfinished run in {run.path}")
