@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from lineside.bundle import engine, export
+from lineside.bundle.latency import latency_ms
 from lineside.errors import SettingsError
 from lineside.learn.recipe import Recipe
 from lineside.nets.catalog import NETS
@@ -54,3 +56,17 @@ def test_what_is_chosen_is_never_slower_than_the_best(seed):
     chosen, _ = pick(some)
     best = max(some, key=lambda c: (c.right.sum(), -c.latency_ms))
     assert chosen.latency_ms <= best.latency_ms
+
+
+def test_a_limit_of_latency_holds_for_the_largest_pictures(monkeypatch):
+    """Pictures of many sizes: the resize of the largest takes longest."""
+    shapes = []
+
+    def infer(pictures: np.ndarray) -> np.ndarray:
+        shapes.append(pictures.shape)
+        return np.zeros((1, 2), np.float32)
+
+    monkeypatch.setattr(export, "to_onnx", lambda *_: b"")
+    monkeypatch.setattr(engine, "open_model", lambda *_: infer)
+    latency_ms("lenet5", 32, 2, ((100, 640), (80, 480)))
+    assert set(shapes) == {(1, 480, 640, 3)}

@@ -11,9 +11,12 @@ from lineside.nets.input import Input
 
 
 def latency_ms(net: str, side: int, classes: int, seen_px: tuple[tuple[int, int], tuple[int, int]]) -> float:
-    """Median ms from a ready picture of the smallest seen size to logits: the exported graph, batch 1."""
+    """Median ms from a ready picture of the largest seen size to logits: the exported graph, batch 1.
+
+    seen_px: (smallest, largest) width, then height. The largest takes longest, and a limit must hold for it too.
+    """
     row = find(net)
-    (width, _), (height, _) = seen_px
+    (_, width), (_, height) = seen_px
     net_input = Input(side, row.mean, row.std)
     with torch.random.fork_rng():
         torch.manual_seed(0)
