@@ -1,8 +1,11 @@
 """Where `lineside evaluate` says that the report is: it is there."""
 
+import json
+
 from lineside.bundle import folder
 from lineside.bundle.folder import open_bundle
 from lineside.cli.main import main
+from lineside.errors import BundleError
 
 NEW = {"blue": 6, "green": 6, "red": 6}
 
@@ -36,3 +39,19 @@ def sign(manifest: bytes) -> bytes:
     from lineside.bundle import signature
 
     return signature.sign(manifest, Ed25519PrivateKey.generate())
+
+
+def test_what_was_measured_is_told_where_the_bundle_can_not_be_written(bundle, make, capsys, tmp_path, monkeypatch):
+    def full(path, *_):
+        raise BundleError(f"{path}: the bundle could not be written (Read-only file system)")
+
+    monkeypatch.setattr(folder, "replace", full)
+    data, place = str(make("new", NEW, seed=31)), tmp_path / "report.html"
+    assert main(["evaluate", str(bundle), data]) == 4
+    out, err = capsys.readouterr()
+    assert "top-1" in out
+    assert "report: none written; -o REPORT names a place for it" in out
+    assert "could not be written" in err
+    assert main(["evaluate", str(bundle), data, "-o", str(place), "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["report"] == str(place)
+    assert "top-1" in place.read_text()

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lineside.bundle.folder import beside, outside
+    from lineside.errors import BundleError
     from lineside.evidence import report as reports
     from lineside.evidence.terminal import show
     from lineside.progress import bar
@@ -44,17 +45,22 @@ def run(args: argparse.Namespace) -> int:
     )
     page = report(evaluation)
     text = reports.render(page)
-    kept = store(evaluation, text)
-    place = args.output or (None if kept else beside(args.bundle, ".report.html"))
+    try:
+        kept, failed = store(evaluation, text), None
+    except BundleError as error:  # a read-only place, say: what was measured is told first
+        kept, failed = False, error
+    place = args.output or (None if kept or failed else beside(args.bundle, ".report.html"))
     if place is not None:
         reports.write(place, text)
     packed = f"report.html in {args.bundle}" if args.bundle.is_file() else str(args.bundle / "report.html")
-    where = str(place or packed)
+    where = str(place or ("" if failed else packed))
     if args.json:
         print(json.dumps(as_json(evaluation, page, where), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         show(page, Console())
-        why = "" if kept else f" ({evaluation.not_stored})"
-        print(f"report: {where}{why}")
+        why = "" if kept or failed else f" ({evaluation.not_stored})"
+        print(f"report: {where}{why}" if where else "report: none written; -o REPORT names a place for it")
+    if failed:
+        raise failed
     asked_and_not_shown = args.max_escape is not None and page.verdict == reports.NOT_SHOWN
     return 1 if asked_and_not_shown or page.verdict == reports.CONTRADICTED else 0
