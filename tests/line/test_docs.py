@@ -14,6 +14,7 @@ from lineside.line.station import REASONS
 from lineside.store.recorder import GATHER_S
 
 PAGE = (Path(__file__).parents[2] / "docs" / "run.md").read_text(encoding="utf-8")
+SOURCES_PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 
 
 def test_every_flag_is_there_and_no_other():
@@ -32,7 +33,9 @@ def test_every_reason_is_there_and_no_other():
 
 
 def test_every_scheme_and_field_is_there():
-    for scheme in (*SOURCES, *SINKS):
+    for scheme in SOURCES:
+        assert f"**`{scheme}:" in SOURCES_PAGE
+    for scheme in SINKS:
         assert f"**`{scheme}:" in PAGE
     fields = PAGE[PAGE.index("Both have the same fields") :].split("\n\n")[0]
     assert tuple(re.findall(r"`([a-z_0-9]+)`", fields)) == COLUMNS

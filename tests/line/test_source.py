@@ -39,14 +39,15 @@ def frames(url, bundle):
 
 @pytest.mark.parametrize("scheme", SOURCES)
 def test_every_source_is_there(scheme):
-    assert SOURCES[scheme] == f"lineside.line.source.{scheme}"
+    assert SOURCES[scheme] == f"lineside.line.source.{'v4l' if scheme == 'webcam' else scheme}"
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
         ("flder:x", r"'flder:x': no source has the scheme 'flder'; did you mean folder:x\?"),
-        ("rtsq:x", "known: folder:, nuts:"),
+        ("rtsq:x", r"did you mean rtsp:x\?"),
+        ("xyz:x", "known: aravis:, basler:, folder:, genicam:, nuts:, rtsp:, v4l:, video:, watch:, webcam:"),
         ("parts", "'parts': a source is written SCHEME:WHERE, such as folder:PATH"),
         ("nuts:sed=1", "expected nuts: or nuts:seed=N with a whole number N"),
         ("nuts:seed=x", "expected nuts: or nuts:seed=N"),
@@ -93,10 +94,10 @@ def test_model_and_source_are_of_one_bundle_though_another_is_put_there_meanwhil
     path, red = tmp_path / "tiny.bundle", hashlib.sha256(png(RED)).hexdigest()
     write_bundle(path)
 
-    def open_after_a_swap(url, bundle):
+    def open_after_a_swap(url, bundle, camera):
         if bundle.sha256 == first:
             write_bundle(path, (("train", "good", "a.png", red, ""),))
-        return open_source(url, bundle)
+        return open_source(url, bundle, camera)
 
     first = open_bundle(path).sha256
     monkeypatch.setattr("lineside.line.start.open_source", open_after_a_swap)

@@ -12,7 +12,9 @@ from lineside.cli.numbers import above_zero, at_least_one
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `lineside train` wrote: a folder or a .zip")
-    parser.add_argument("--source", required=True, metavar="URL", help="folder:PATH, nuts: or nuts:seed=N")
+    parser.add_argument(
+        "--source", required=True, metavar="URL", help="folder:PATH, basler:SERIAL, nuts: …; docs/sources.md"
+    )
     parser.add_argument("--max-fps", type=above_zero, metavar="N", help="trigger N parts a second, by the clock")
     parser.add_argument("--deadline-ms", type=above_zero, metavar="N", help="reject a part that has no verdict by then")
     parser.add_argument(
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
         model, source, drift = start(args.bundle, args.source, np.random.default_rng(0))
+        stack.callback(source.close)
         sinks = [open_sink(url, args.bundle) for url in args.to]
         for sink in sinks:
             if isinstance(sink, Sink):

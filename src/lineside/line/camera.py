@@ -4,13 +4,18 @@ It works ahead: while the engine is busy with one part, the next file is read (o
 period the schedule is absolute, start + k × period, so it does not drift; a frame that is let in late keeps the time at
 which it was due.
 
+A software trigger is fired when the part is due and there is room for it, not ahead: its picture would be old. Where it
+is fired more than a period late, another part stands before the camera by then, and its picture is thrown away.
+Frames that come by themselves are taken as they come; how long they waited counts against their deadlines.
+
 A part waits outside while the store or a sink has no room for its result. Once its deadline has passed there, nobody
 could reject it in time: that is a fault, and the line goes to its safe state.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lineside.errors import LineError, LinesideError
 from lineside.line.source.frame import Frame
@@ -56,30 +61,51 @@ def take(
     deadline_ns: int | None,
     now_ns: Callable[[], int],
     halt: threading.Event,
+    fires: bool = False,  # asking for a frame is the trigger
 ) -> None:
     """Let frames in until there are no more, or halt is set; ends with a SourceEnd."""
     start: int | None = None
     try:
-        for k, frame in enumerate(frames):
+        for k in itertools.count():
+            frame = None if fires else next(frames, None)
+            if frame is None and not fires:
+                break
             start = now_ns() if start is None else start
             due_ns = None if period_ns is None else start + k * period_ns
             if due_ns is not None:
                 halt.wait(max(0, due_ns - now_ns()) / 1e9)
-            at = due_ns if frame.captured_ns is None else frame.captured_ns
+            at = due_ns if frame is None or frame.captured_ns is None else frame.captured_ns
             until_ns = _until_ns(at, deadline_ns, now_ns())
             if not _wait(enter_store, halt, now_ns, until_ns) and not halt.is_set():
+                part = k + 1 if frame is None else frame.part_id
                 raise LineError(
-                    f"part {frame.part_id}: its deadline passed while the store and the sinks had no room for one more "
+                    f"part {part}: its deadline passed while the store and the sinks had no room for one more "
                     "result; look at the disk and at who reads the sinks"
                 )
             if not _wait(enter, halt, now_ns, None):
                 break
+            if frame is None:
+                if (frame := next(frames, None)) is None:
+                    break
+                frame, at = _in_time(frame, due_ns, period_ns)
             put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6))
         put(SourceEnd(""))
     except LinesideError as error:
         put(SourceEnd(str(error)))
     except Exception as error:  # a lost source must stop the line with a sentence, not leave it waiting
         put(SourceEnd(f"the source failed: {type(error).__name__}: {error}"))
+
+
+def _in_time(frame: Frame, due_ns: int | None, period_ns: int | None) -> tuple[Frame, int | None]:
+    """A frame that was triggered on request, and when its part was there."""
+    fired_ns = frame.captured_ns
+    if due_ns is None or period_ns is None or fired_ns is None:
+        return frame, fired_ns
+    late_ns = fired_ns - due_ns
+    if late_ns > period_ns and frame.picture is not None:
+        error = f"{frame.name}: triggered {late_ns / 1e6:.0f} ms late: by then another part stood before the camera"
+        frame = replace(frame, picture=None, data=None, error=error)
+    return frame, due_ns
 
 
 def _until_ns(at: int | None, deadline_ns: int | None, now: int) -> int | None:

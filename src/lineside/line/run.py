@@ -11,6 +11,8 @@ and with a gate two more, which tell the PLC and watch the time that takes (line
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
            after the first, whether or not the line is ready (a conveyor does not wait). Its deadline and latency count
            from then, so falling behind shows as latency and misses, not as a slower conveyor.
+           A camera with a software trigger is asked for a picture then; without max_fps, after each verdict. One that
+           runs by itself, or by a signal of its own, sets the pace: max_fps is refused, several parts are in flight.
 Verdicts   leave before anything is written. A hung engine does not delay the reject of a part whose deadline passes,
            nor does a store or sink that hangs, while there is room for results that wait for it. A part that is due by
            the clock and finds no room until its deadline stops the line with a fault.
@@ -28,6 +30,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lineside import __version__
 from lineside.bundle.model import Model
@@ -81,22 +85,24 @@ def run(
 
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
     is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
-    for it. gate: an opened one is told instead, and closed at the end. drift watches what was decided on; its alarms
-    stop nothing. say is told of them, and of durable sinks in trouble, at once and in another thread. The summary's
-    `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing; LineError where
-    engine, store or gate does not start, or a rounded model answers otherwise than it did.
+    for it. gate: an opened one is told instead, and closed at the end; a source that came to its end is not closed.
+    drift watches what was decided on; its alarms stop nothing. say is told of them, and of durable sinks in trouble, at
+    once and in another thread. The summary's `fault` says why the line stopped by itself. SettingsError for a bundle
+    that can accept nothing, and for max_fps of a camera that sets its own pace; LineError where engine, store or gate
+    does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.store.open import where
     from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
 
-    _check(deadline_ms, max_fps, parts)
+    _check(deadline_ms, max_fps, parts, source)
     answer = answerer(model, now_ns)
     frames = itertools.islice(source.frames, parts)
-    first = next(frames, None)
+    recorded = source.trigger == "recorded"
+    first = next(frames, None) if recorded else None  # a camera is started when the line is ready, not before
     compare_rounded(model)
-    warm_up(model, first)
+    warm_up(model, first if recorded else _blank(source))
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
     settings = {"deadline_ms": deadline_ms, "max_fps": max_fps, "parts": parts, "sinks": [s.url for s in sinks]}
@@ -123,12 +129,12 @@ def run(
         row,
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
-        room=_room(first),
+        room=_room(first or _blank(source)),
         boxes=[Box(sink.key, sink.limit) for sink in durable],
     )
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
-    room = Room(2 if max_fps is None else IN_FLIGHT)  # 2: one in flight, one that is ready to follow
+    room = Room(_in_flight(source, max_fps))
     halt = threading.Event()
     deadline_ns = None if deadline_ms is None else round(deadline_ms * 1e6)
     todo: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
@@ -155,6 +161,7 @@ def run(
             deadline_ns=deadline_ns,
             now_ns=now_ns,
             halt=halt,
+            fires=source.trigger == "software",
         )
 
     def record(result: st.Result, flight: Flight, total_ms: float) -> None:
@@ -177,12 +184,15 @@ def run(
         actuate = gate.actuate
     line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
     started_ns = drawn_ns = now_ns()
+    leaving = threading.Thread(target=source.close, name="closer", daemon=True)  # a camera may take seconds to let go
     try:
         while not line.done:
             try:
                 line.handle(inbox.get(timeout=line.patience_s()))
             except queue.Empty:
                 line.wake()
+            if halt.is_set() and leaving.ident is None:
+                leaving.start()  # or nobody would leave before the next part comes
     finally:
         halt.set()
         todo.put(None)
@@ -208,6 +218,7 @@ def run(
         alarms=tuple(line.alarms),
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),
+        source=source.counts.by_name(),
     )
 
 
@@ -228,7 +239,25 @@ def _room(first: Frame | None) -> int:
     return max(8, min(ROOM, ROOM_BYTES // max(1, first.size_bytes if first else 1)))
 
 
-def _check(deadline_ms: float | None, max_fps: float | None, parts: int | None) -> None:
+def _in_flight(source: Source, max_fps: float | None) -> int:
+    if source.trigger == "software" and max_fps is None:
+        return 1  # the next is triggered when this one has its verdict
+    if source.trigger == "recorded" and max_fps is None:
+        return 2  # one in flight, one that is ready to follow
+    return IN_FLIGHT
+
+
+def _blank(source: Source) -> Frame | None:
+    """A black frame of the camera's size: what an engine allocates depends on it."""
+    return None if source.shape is None else Frame("", 0, "blank", picture=np.zeros(source.shape, np.uint8))
+
+
+def _check(deadline_ms: float | None, max_fps: float | None, parts: int | None, source: Source) -> None:
+    if max_fps is not None and source.trigger in ("free", "hardware"):
+        raise SettingsError(
+            f"max_fps: {source.url} sets the pace by itself (trigger {source.trigger}); leave --max-fps out, or "
+            "trigger by software where the camera can: #trigger=software"
+        )
     for name, value, least in (("deadline_ms", deadline_ms, 1e-3), ("max_fps", max_fps, 1e-3), ("parts", parts, 1)):
         if value is not None and not least <= value < float("inf"):
             raise SettingsError(f"{name}: expected a number of at least {least:g}, got {value}")

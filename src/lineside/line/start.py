@@ -10,21 +10,26 @@ from lineside.evidence.drift import Detector
 from lineside.line.drift import CALIBRATE, detector
 from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Source
+from lineside.line.source.settings import Camera
 
 
-def start(path: str | Path, url: str, rng: np.random.Generator) -> tuple[Model, Source, Detector | None]:
+def start(
+    path: str | Path, url: str, rng: np.random.Generator, camera: Camera | None = None
+) -> tuple[Model, Source, Detector | None]:
     """The first served model of the bundle at path; the source of a URL, which knows what that bundle has learnt; and
     the detector of drift from its calibrate pictures (None: it only sorts, or holds none). rng breaks its ties.
 
-    Opened once: a bundle that another process puts there meanwhile is taken whole or not at all.
+    Opened once: a bundle that another process puts there meanwhile is taken whole or not at all. Close the source.
     """
+    sources: list[Source] = []
 
     def all_three(bundle: Bundle) -> tuple[Model, Source, Detector | None]:
+        for source in sources:  # of a bundle that was replaced: a camera can be opened only once
+            source.close()
+        model = opened(bundle, choose(bundle, None, None))
         watched = bundle.manifest.accept and CALIBRATE in bundle.names
-        return (
-            opened(bundle, choose(bundle, None, None)),
-            open_source(url, bundle),
-            detector(bundle, rng) if watched else None,
-        )
+        drift = detector(bundle, rng) if watched else None
+        sources.append(open_source(url, bundle, camera))
+        return model, sources[-1], drift
 
     return steady(path, all_three)

@@ -6,7 +6,7 @@ A part is good when its truth is one of the bundle's accepted classes. Rates car
 out pictures that the bundle was trained or calibrated on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lineside.evidence.drift import Alarm
@@ -55,6 +55,7 @@ class Summary:
     run_id: str
     alarms: tuple[Alarm, ...]  # of drift
     outboxes: "tuple[Sent, ...]" = ()  # of the durable sinks
+    source: dict[str, int] = field(default_factory=dict)  # what became of the frames, by source.frame.Counts
 
 
 class Tally:
@@ -96,6 +97,7 @@ class Tally:
         lost: int,
         interrupted: bool,
         fault: str,
+        source: dict[str, int],
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
         outboxes: "tuple[Sent, ...]" = (),
@@ -128,6 +130,7 @@ class Tally:
             run_id=run_id,
             alarms=alarms,
             outboxes=outboxes,
+            source=source,
         )
 
 
@@ -144,6 +147,8 @@ def text(s: Summary) -> str:
         lines.append(
             "rejected without a decision: " + ", ".join(f"{n:,} {reason}" for reason, n in not_decided.items())
         )
+    if any(n for name, n in s.source.items() if name != "delivered"):
+        lines.append("source: " + ", ".join(f"{n:,} {name}" for name, n in s.source.items() if n))
     if s.deadline_ms is not None:
         lines.append(f"deadline {s.deadline_ms:g} ms: {s.deadline_misses:,} misses")
     if s.bad or s.good:

@@ -16,13 +16,15 @@ from pathlib import Path
 from lineside.bundle.folder import Bundle
 from lineside.data.read import PICTURE_EXTENSIONS
 from lineside.errors import LineError
-from lineside.line.source.frame import MAX_FILE_BYTES, Frame, Source
+from lineside.line.source.frame import MAX_FILE_BYTES, Counts, Frame, Source, counted
 from lineside.line.source.learnt import learnt_by
+from lineside.line.source.settings import Camera, refuse
 
 
-def connect(url: str, where: str, bundle: Bundle) -> Source:
+def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
+    refuse(url, camera, "a folder")
     root = Path(where or ".")
-    names, others = _names(root)
+    names, others = names_in(root)
     if not names:
         raise LineError(
             f"{url}: no pictures in {root} ({len(others)} other files); expected files ending in "
@@ -31,10 +33,12 @@ def connect(url: str, where: str, bundle: Bundle) -> Source:
     notes = ()
     if others:
         notes = (f"{url}: {len(others)} files are no pictures by their ending and are no parts, such as {others[0]}",)
-    return Source(url, _frames(root, names, frozenset(bundle.manifest.classes), learnt_by(bundle)), len(names), notes)
+    counts = Counts()
+    frames = _frames(root, names, frozenset(bundle.manifest.classes), learnt_by(bundle))
+    return Source(url, counted(frames, counts), len(names), notes, counts=counts)
 
 
-def _names(root: Path) -> tuple[list[str], list[str]]:
+def names_in(root: Path) -> tuple[list[str], list[str]]:
     """Relative names of the pictures, and of every other file that is not hidden; both sorted."""
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
@@ -72,20 +76,33 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _frames(root: Path, names: list[str], classes: frozenset[str], learnt: frozenset[str]) -> Iterator[Frame]:
     for sequence, name in enumerate(names, 1):
-        folder = name.rpartition("/")[0].rpartition("/")[2]
-        truth = folder if folder in classes else None
-        data, error = _read(root / name)
-        digest = hashlib.sha256(data).hexdigest() if data else ""
-        yield Frame(
-            f"{sequence:06d}",
-            sequence,
-            name,
-            data=data,
-            error=error,
-            truth=truth,
-            digest=digest,
-            learnt=digest in learnt,
-        )
+        yield frame_of(root, name, sequence, classes, learnt)
+
+
+def frame_of(
+    root: Path,
+    name: str,
+    sequence: int,
+    classes: frozenset[str],
+    learnt: frozenset[str],
+    error: str = "",
+    captured_ns: int | None = None,
+) -> Frame:
+    """The frame of one file; error: why it is not even read."""
+    folder = name.rpartition("/")[0].rpartition("/")[2]
+    data, error = (None, error) if error else _read(root / name)
+    digest = hashlib.sha256(data).hexdigest() if data else ""
+    return Frame(
+        f"{sequence:06d}",
+        sequence,
+        name,
+        data=data,
+        error=error,
+        truth=folder if folder in classes else None,
+        captured_ns=captured_ns,
+        digest=digest,
+        learnt=digest in learnt,
+    )
 
 
 def _read(path: Path) -> tuple[bytes | None, str]:

@@ -1,13 +1,18 @@
 """A frame: what a source hands over for one part, with or without a picture; and a source: frames, one after another.
 
 A source never leaves a part out. What could not be acquired is a frame with an error, and the line rejects it.
-Sources are iterators: asking for the next frame is the trigger. The line asks ahead (while the engine works on the part
-before), so that reading a file costs the part no time; `captured_ns` is None until the line lets the frame in.
+Sources are iterators, and `trigger` says what asking for the next frame means:
+
+recorded   nothing happens: the line asks ahead (while the engine works on the part before), so that reading a file
+           costs the part no time. `captured_ns` is None until the line lets the frame in.
+software   it is the trigger. The line asks when the part is there, and when it has room.
+free, hardware   the frames come when they come; asking waits for the next one.
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +31,7 @@ class Frame:
     error: str = ""  # why there is neither
     truth: str | None = None  # the class it really is, where the source knows
     captured_ns: int | None = None  # the line's monotonic clock, where the source can tell; None: now
+    camera_ns: int | None = None  # the camera's own clock, where it has one: for order and intervals, not for the time
     digest: str = ""  # what sha256() says, where the source knows it already
     learnt: bool = False  # the bundle was trained or calibrated on this very picture: it proves nothing
     again: bool = False  # one more exposure of a part that came before in this run: no independent witness
@@ -44,9 +50,49 @@ class Frame:
         return hashlib.sha256(content if isinstance(content, bytes) else np.ascontiguousarray(content).data).hexdigest()
 
 
+Fate = Literal["delivered", "lost", "incomplete", "skipped"]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the parts. Every frame that is handed over is exactly one of the first four; late and reconnects
+    are counted beside them. Grows while the line runs; only the source writes it."""
+
+    delivered: int = 0  # with a picture, or the bytes of one
+    lost: int = 0  # no picture: it never arrived, nobody could read it, or the camera was away
+    incomplete: int = 0  # a part of the picture is missing: packets were lost, or a file was cut short
+    skipped: int = 0  # it arrived, and neither the driver nor the line had room for it
+    late: int = 0  # long after its trigger
+    reconnects: int = 0
+
+    def add(self, fate: Fate) -> None:
+        setattr(self, fate, getattr(self, fate) + 1)
+
+    @property
+    def frames(self) -> int:
+        return self.delivered + self.lost + self.incomplete + self.skipped
+
+    def by_name(self) -> dict[str, int]:
+        return asdict(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    url: str  # as the user wrote it
+    """Frames, and what belongs to them. close may be called by any thread, and twice: frames ends at once, and what
+    the source holds (a camera) is free again when close returns."""
+
+    url: str  # as the user wrote it, without passwords
     frames: Iterator[Frame]
     total: int | None  # how many frames there are; None: no end
     notes: tuple[str, ...] = ()  # what the user should know before the first part
+    close: Callable[[], None] = lambda: None
+    counts: Counts = field(default_factory=Counts)
+    trigger: Literal["recorded", "software", "free", "hardware"] = "recorded"
+    shape: tuple[int, int, int] | None = None  # of its pictures (H, W, 3), where they all have the same
+
+
+def counted(frames: Iterator[Frame], counts: Counts) -> Iterator[Frame]:
+    """The same frames, counted as they are handed over: with an error they are lost."""
+    for frame in frames:
+        counts.add("lost" if frame.error else "delivered")
+        yield frame
