@@ -3,6 +3,7 @@
 import itertools
 import threading
 
+import numpy as np
 import pytest
 
 from lineside.errors import LineError
@@ -134,3 +135,43 @@ def test_a_part_that_comes_late_by_itself_may_wait_as_long_as_a_deadline():
 def test_without_a_clock_or_a_deadline_a_part_waits_for_the_store_as_long_as_it_takes(period_ns, deadline_ns):
     *taken, end, _ = play(frames(2), period_ns=period_ns, store_opens_ns=30_000 * MS, deadline_ns=deadline_ns)
     assert (len(taken), end) == (2, SourceEnd(""))
+
+
+def fired(times, *, period_ns, work_ns=lambda sequence: 0):
+    """A camera with a software trigger: the frame is captured when it is asked for."""
+    halt, got = FakeHalt(), []
+    start = halt.now
+
+    def camera():
+        for n in range(1, times + 1):
+            yield Frame(str(n), n, "x", picture=np.zeros((2, 2, 3), np.uint8), captured_ns=halt.now)
+
+    def put(message):
+        got.append(message)
+        if isinstance(message, Taken):
+            halt.now += work_ns(message.frame.sequence)
+
+    given = {"enter_store": free, "enter": free, "deadline_ns": None, "now_ns": lambda: halt.now, "halt": halt}
+    take(camera(), put, period_ns=period_ns, fires=True, **given)
+    assert got.pop() == SourceEnd("")
+    return start, got
+
+
+def test_a_software_trigger_is_fired_when_the_part_is_due():
+    start, taken = fired(4, period_ns=10 * MS)
+    assert [t.time_ns - start for t in taken[:4]] == [0, 10 * MS, 20 * MS, 30 * MS]
+    assert [t.frame.captured_ns for t in taken[:4]] == [t.time_ns for t in taken[:4]]
+
+
+def test_a_trigger_more_than_a_period_late_takes_the_picture_of_another_part():
+    """The third part costs 35 ms: the fourth is 25 ms late, the fifth 15, the sixth 5."""
+    start, taken = fired(6, period_ns=10 * MS, work_ns=lambda n: 35 * MS if n == 3 else 0)
+    assert [t.time_ns - start for t in taken] == [k * 10 * MS for k in range(6)]
+    assert [bool(t.frame.error) for t in taken] == [False, False, False, True, True, False]
+    assert "triggered 25 ms late: by then another part stood before the camera" in taken[3].frame.error
+    assert taken[3].frame.picture is None
+
+
+def test_without_a_period_a_software_trigger_is_its_parts_time():
+    _, taken = fired(2, period_ns=None)
+    assert [t.time_ns for t in taken] == [t.frame.captured_ns for t in taken]

@@ -1,4 +1,4 @@
-"""Basler's emulator, the GenTL producer viky, and the GigE Vision camera of Aravis: settings, triggers, what goes missing."""
+"""Basler's emulator, the GenTL producer viky, the fake GigE Vision camera: settings, triggers, what goes missing."""
 
 import itertools
 
@@ -195,7 +195,7 @@ def test_aravis_refuses_with_the_range(gige, bundle, tail, says):
 
 
 def test_aravis_where_nothing_is(gige, bundle):
-    with pytest.raises(LineError, match="aravis:127.0.0.1: the camera does not open: .* look at its power, cable"):
+    with pytest.raises(LineError, match=r"aravis:127\.0\.0\.1: the camera does not open: .* look at its power, cable"):
         open_source("aravis:127.0.0.1", bundle)
     with pytest.raises(SettingsError, match="expected aravis:ADDRESS"):
         open_source("aravis:", bundle)

@@ -19,7 +19,7 @@ PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 
 class Script:
-    """Plays a list: an int is a frame with that id, "torn:N" an incomplete one, None silence, an exception a lost camera."""
+    """Plays a list: an int is a frame's id, "torn:N" an incomplete one, None silence, an exception a lost camera."""
 
     name, shape, notes = "Script 1", (2, 2, 3), ()
 

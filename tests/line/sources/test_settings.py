@@ -47,13 +47,13 @@ def test_wrong_settings_are_sentences(tail, says):
 def test_a_table_reads_the_same_record():
     table = {"exposure_us": 100, "roi": [0, 0, 64, 64], "trigger": "hardware", "reconnect_s": 60}
     assert read(Camera, table, "line.toml") == Camera(100.0, roi=(0, 0, 64, 64), trigger="hardware", reconnect_s=60.0)
-    with pytest.raises(SettingsError, match="line.toml: roi: expected"):
+    with pytest.raises(SettingsError, match=r"line\.toml: roi: expected"):
         read(Camera, {"roi": [0, 0, -1, 64]}, "line.toml")
 
 
 def test_what_a_source_has_not_is_refused():
     with pytest.raises(SettingsError, match=r"folder:x: a folder has no exposure_us \(5 was asked for\); leave it out"):
         refuse("folder:x", Camera(exposure_us=5), "a folder")
-    with pytest.raises(SettingsError, match="no trigger .* leave it out; it takes timeout_s"):
+    with pytest.raises(SettingsError, match=r"no trigger .* leave it out; it takes timeout_s"):
         refuse("rtsp://x", Camera(trigger="software", timeout_s=1), "a stream", ("timeout_s",))
     refuse("folder:x", Camera(), "a folder")

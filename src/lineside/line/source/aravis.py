@@ -144,7 +144,9 @@ class Aravis:
         self._camera.stop_acquisition()
 
     def close(self) -> None:
-        self._stream = self._camera = None  # the last reference gives the control back
+        camera, self._stream, self._camera = self._camera, None, None
+        if camera is not None:
+            camera.get_device().leave_control()  # now, not when the last reference to it is gone
 
 
 class Nodes:

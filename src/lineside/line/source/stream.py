@@ -64,24 +64,24 @@ class Stream:
         context.thread_type = "SLICE"  # threads by frames would hold frames back
         self.name = f"{context.name} video"
         self.shape = (context.height, context.width, 3)
-        self._frames: Iterator[Any] = iter(())
-        self._late: Any = None
+        self._packets: Iterator[Any] = iter(())
+        self._decoded: deque[Any] = deque()  # frames, or the sentence of what could not be decoded
+        self._kept: Any = None
 
     def start(self) -> None:
-        self._frames = self._container.decode(self._video)
+        self._packets = self._container.demux(self._video)
+        self._decoded.clear()
         self._id = 0
         self._last_ns: int | None = None
         self._intervals: deque[int] = deque(maxlen=INTERVALS)
         begun = asked = self._now_ns()
         while True:
-            self._late = self._read()
+            self._kept = self._read()
             now = self._now_ns()
-            if now - asked >= FRESH_S * 1e9:
+            if now - asked >= FRESH_S * 1e9 and not isinstance(self._kept, str):  # nothing decodes before a key frame
                 return
             if now - begun > self._timeout_s * 1e9:
-                raise LineError(
-                    f"the stream is never read to its end: frames come faster than {1 / FRESH_S:.0f} a second"
-                )
+                raise LineError(f"the stream does not come to now within {self._timeout_s:g} s (timeout_s)")
             asked = now
 
     def fire(self) -> None:
@@ -89,8 +89,11 @@ class Stream:
 
     def grab(self, timeout_s: float) -> Grab | None:
         """Waits up to the stream's own timeout: FFmpeg can not go on reading after an interruption."""
-        frame, self._late = (self._late, None) if self._late is not None else (self._read(), None)
+        frame, self._kept = (self._kept, None) if self._kept is not None else (self._read(), None)
         arrived = self._now_ns()
+        if isinstance(frame, str):
+            self._id += 1
+            return Grab(None, arrived, frame, self._id)
         camera_ns = None if frame.time is None else round(frame.time * 1e9)
         self._id += self._step(camera_ns)
         if frame.is_corrupt:
@@ -110,8 +113,20 @@ class Stream:
         return round(passed / typical) if typical and passed > JUMP * typical else 1
 
     def _read(self) -> Any:
+        """The next frame, or the sentence of one that can not be decoded."""
+        while not self._decoded:
+            packet = self._packet()
+            try:
+                self._decoded.extend(packet.decode())
+            except (self._av.error.FFmpegError, OSError) as error:
+                if isinstance(error, self._av.error.EOFError):
+                    continue
+                return f"a frame can not be decoded: {what(error)}"
+        return self._decoded.popleft()
+
+    def _packet(self) -> Any:
         try:
-            return next(self._frames)
+            return next(self._packets)
         except StopIteration:
             raise LineError("the stream has ended, which a camera never does by itself") from None
         except (self._av.error.FFmpegError, OSError) as error:
@@ -121,7 +136,7 @@ class Stream:
         return ""  # a stream that is silent is lost: its own timeout says so
 
     def stop(self) -> None:
-        self._frames = iter(())
+        self._packets = iter(())
 
     def close(self) -> None:
         self._container.close()
