@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from lineside.cli import run as verb
@@ -9,7 +10,10 @@ from lineside.line.decide import WARM_UPS
 from lineside.line.run import ROOM
 from lineside.line.sink.catalog import SINKS
 from lineside.line.sink.sink import COLUMNS
+from lineside.line.source import live, nuts, stream, watch
 from lineside.line.source.catalog import SOURCES
+from lineside.line.source.frame import Counts
+from lineside.line.source.settings import TIMEOUT_S, Camera
 from lineside.line.station import REASONS
 from lineside.store.recorder import GATHER_S
 
@@ -39,6 +43,25 @@ def test_every_scheme_and_field_is_there():
         assert f"**`{scheme}:" in PAGE
     fields = PAGE[PAGE.index("Both have the same fields") :].split("\n\n")[0]
     assert tuple(re.findall(r"`([a-z_0-9]+)`", fields)) == COLUMNS
+
+
+def test_every_setting_of_a_camera_is_there_and_no_other():
+    table = SOURCES_PAGE[SOURCES_PAGE.index("| key | such as |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == [field.name for field in fields(Camera)]
+    table = SOURCES_PAGE[SOURCES_PAGE.index("| count | what |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == list(Counts().by_name())
+
+
+def test_the_numbers_of_the_sources_are_those_of_the_code():
+    assert f"At most {live.BACKLOG} pictures wait" in SOURCES_PAGE
+    assert f"(default {TIMEOUT_S:g})" in SOURCES_PAGE
+    assert "after {:g}, {:g}, {:g}, {:g}, {:g}, … s".format(*live.BACK_OFF_S, live.BACK_OFF_S[-1]) in SOURCES_PAGE
+    assert f"more than {live.LATE_NS // 10**6} ms later" in SOURCES_PAGE
+    assert f"time stamps by {stream.JUMP} intervals" in SOURCES_PAGE
+    assert f"changed for {watch.SETTLE_S:g} s" in SOURCES_PAGE
+    assert f"the look every {watch.RESCAN_S:g} s" in SOURCES_PAGE
+    assert f"captured {nuts.LATE_S:g} s before" in SOURCES_PAGE
+    assert live.PING_S == 1  # "asked every second"
 
 
 def test_the_numbers_are_those_of_the_code():

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from lineside.bundle.folder import open_bundle
-from lineside.data.picture import load
+from lineside.data.picture import decode, load
 from lineside.data.read import Dataset, Picture
-from lineside.errors import BundleError, LineError, SettingsError
+from lineside.errors import BundleError, LineError, PictureError, SettingsError
 from lineside.line.source import folder, nuts
 from lineside.line.source.catalog import SOURCES, open_source
 from lineside.line.start import start
@@ -239,3 +240,36 @@ def test_nuts_with_a_bundle_that_hides_what_it_learnt_are_refused(shop):
     bundle, _, _ = shop
     with pytest.raises(LineError, match=r"holds no split\.csv"):
         open_source("nuts:", replace(bundle, names=frozenset({"manifest.json", "model.onnx"})))
+
+
+def test_faults_by_plan_leave_the_other_pictures_as_they_are(shop):
+    bundle, _, _ = shop
+    plain = first(bundle, 8)
+    source = open_source("nuts:seed=3,lost=2+8,truncated=4,late=5,dark=6", bundle)
+    found = list(itertools.islice(source.frames, 8))
+    assert [f.sequence for f in found] == list(range(1, 9))
+    assert [f.sha256() for f in (found[0], found[2], found[4], found[6])] == [
+        f.sha256() for f in (plain[0], plain[2], plain[4], plain[6])
+    ]
+    assert "lost, by plan" in found[1].error
+    with pytest.raises(PictureError, match="the PNG ends after"):
+        decode(found[3].data, "x")
+    assert (found[4].captured_ns or 0) + 1_000_000_000 <= time.monotonic_ns()
+    assert found[5].picture.max() == 0
+    assert source.counts.by_name() == {
+        "delivered": 5, "lost": 2, "incomplete": 1, "skipped": 0, "late": 1, "reconnects": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nuts:lots=3", r"'lots': did you mean lost\?"),
+        ("nuts:lost=3,late=3", "part 3 has two faults, lost and late"),
+        ("nuts:lost=x", "such as lost=3\\+9; got 'lost=x'"),
+        ("nuts:seed=1+2", "expected nuts: or nuts:seed=N"),
+    ],
+)
+def test_a_wrong_plan_is_a_sentence(bundle, url, says):
+    with pytest.raises(SettingsError, match=says):
+        open_source(url, bundle)

@@ -34,6 +34,7 @@ MOST_WAITING = 10_000  # frames of all kinds that wait for it; above this nobody
 POLL_S = 0.1  # how soon the end is noticed
 PING_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)  # then always the last
+OUT_OF_ORDER = 100  # ids; as many as a driver may hold back for missing packets
 LONGEST_GAP = 1_000  # a jump of the count by more is no gap: the camera was restarted
 LATE_NS = 100_000_000  # this much longer on its way than the quickest
 HANG_S = 10.0  # beyond timeout_s: no call into a vendor's library takes so long unless it hangs
@@ -87,6 +88,7 @@ class _Pump:
         self._beat_ns = now_ns()
         self._delay = Delay(round(camera.timeout_s * 1e9))
         self._made = 0  # frames so far
+        self._first_id: int | None = None  # since the camera was started
         self._missing: deque[int] = deque(maxlen=LONGEST_GAP)  # ids of lost frames, which may still come
         self._captured_ns: int | None = None  # of the last frame
         self._interval_ns: float | None = None  # a free camera's pace, smoothed
@@ -219,6 +221,12 @@ class _Pump:
         if grab.frame_id in self._missing:  # its part was rejected when a later one came: GigE drivers wait for packets
             self._missing.remove(grab.frame_id)
             self.counts.late += 1
+            return last_id
+        self._first_id = grab.frame_id if last_id is None else self._first_id
+        if last_id is not None and _before(self._first_id, grab.frame_id, device.ids):
+            self.counts.late += 1  # one that was exposed before the first that came: a part all the same
+            late = f"the camera's frame {grab.frame_id} came only after frame {last_id}, too late for its part"
+            self._put("lost", late, grab.arrived_ns)
             return last_id
         missed = _missed(last_id, grab, device.ids)
         if missed is None:
@@ -362,6 +370,13 @@ class _Pump:
                 call()
             except Exception:  # it is gone already
                 continue
+
+
+def _before(first_id: int | None, frame_id: int | None, ids: int) -> bool:
+    """Whether a frame is one of those shortly before the first that came."""
+    if first_id is None or frame_id is None:
+        return False
+    return 0 < (first_id - frame_id) % (ids or 2**64) <= OUT_OF_ORDER
 
 
 def _missed(last_id: int | None, grab: Grab, ids: int) -> int | None:
