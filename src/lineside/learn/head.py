@@ -48,8 +48,9 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
         weight = weight / std
         bias = bias - weight @ mean
         logits = held_x @ weight.T + bias
-        loss, t = calibrated_nll(logits, held_y, weights), temperature(logits, held_y)
+        loss = calibrated_nll(logits, held_y, weights)
         if best is None or loss < best.calibrate_loss:
+            t = temperature(logits, held_y)
             best = Head(_float32(weight / t), _float32(bias / t), c, loss, logits.argmax(1) == held_y)
     assert best is not None
     return best

@@ -17,6 +17,7 @@ from lineside.ledger.measure import measure
 from lineside.ledger.onnx_file import cost_of_model, read
 from lineside.ledger.sheet import Sheet, sheet
 from lineside.nets.catalog import NETS, find
+from lineside.nets.net import Net
 
 
 def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool) -> Sheet:
@@ -33,13 +34,13 @@ def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool)
         raise SettingsError(f"{name}: is neither a bundle nor an .onnx file; name a net, or one of those")
     row = find(name)
     side = size_px or row.size_px
-    smallest(name, side)
+    smallest(name, row, side)
     return net_sheet(name, lambda: row.build(row.classes), side, convention, measured, (row.source,))
 
 
-def smallest(name: str, side: int) -> None:
-    if side < NETS[name].least_px:
-        raise SettingsError(f"{name} takes pictures of at least {NETS[name].least_px} px, got --size {side}")
+def smallest(name: str, row: Net, side: int) -> None:
+    if side < row.least_px:
+        raise SettingsError(f"{name} takes pictures of at least {row.least_px} px, got --size {side}")
 
 
 def net_sheet(
@@ -57,7 +58,7 @@ def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: boo
     manifest = bundle.manifest
     row = find(manifest.net)
     side = size_px or manifest.input.size_px
-    smallest(manifest.net, side)
+    smallest(manifest.net, row, side)
     height, width = manifest.input.seen_height_px[1], manifest.input.seen_width_px[1]
     graph = cost_of_model(bundle.read("model.onnx"), "model.onnx", (height, width))
     facts = (

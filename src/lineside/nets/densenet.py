@@ -13,9 +13,9 @@ from functools import partial
 
 from torch import nn
 
-from lineside.nets.net import Net, Published, Stage, Weights
+from lineside.nets.net import Net, Published, Weights
 from lineside.nets.parts import Concat, bn_conv, bn_relu, classifier, he_init, seq
-from lineside.nets.resnet import stem, weights
+from lineside.nets.resnet import stages, stem, weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def row(
         classes=1000,
         size_px=224,
         source=source,
-        stages=tuple(Stage(f"stage{i}" if i else "stem", c, (4, 4, 8, 16, 32)[i]) for i, c in enumerate(channels)),
+        stages=stages(*channels),
         weights=weights,
         published=published,
     )

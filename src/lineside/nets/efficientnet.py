@@ -13,14 +13,14 @@ probability that grows with depth to 0.2. torchvision measured its B2 at 288 px;
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 
 from torch import nn
 
 from lineside.nets.drop_path import DropPath
-from lineside.nets.net import Net, Published, Stage, Weights
+from lineside.nets.net import Net, Published, Stage, Weights, torchvision_weights
 from lineside.nets.parts import Residual, by_eight, classifier, conv_bn, he_init, seq, squeeze
 
 
@@ -121,17 +121,8 @@ def torchvision_names(spec: EfficientNet) -> dict[str, str]:
     return names | {"last.conv.conv": f"{last}.0", "last.conv.bn": f"{last}.1"}
 
 
-def weights(net: str, version: str, file: str, top1: float, top5: float, where: str = "") -> Weights:
-    return Weights(
-        name=f"imagenet1k_{version}",
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=partial(torchvision_names, FAMILY[net]),
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, {net} IMAGENET1K_{version.upper()}{where}",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-    )
+def weights(net: str, version: str, file: str, top1: float, top5: float) -> Weights:
+    return torchvision_weights(net, version, file, partial(torchvision_names, FAMILY[net]), top1, top5)
 
 
 def stages(width: float) -> tuple[Stage, ...]:
@@ -173,7 +164,10 @@ NETS = {
         "efficientnet_b2",
         9_109_994,
         993_561_872,
-        weights("efficientnet_b2", "v1", "efficientnet_b2_rwightman-c35c1473.pth", 80.608, 95.310, ", at 288 px"),
+        replace(
+            weights("efficientnet_b2", "v1", "efficientnet_b2_rwightman-c35c1473.pth", 80.608, 95.310),
+            source="torchvision, efficientnet_b2 IMAGENET1K_V1, at 288 px",
+        ),
     ),
     "efficientnet_b3": row(
         "efficientnet_b3",

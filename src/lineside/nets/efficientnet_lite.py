@@ -15,7 +15,8 @@ from math import ceil
 
 from torch import nn
 
-from lineside.nets.efficientnet import ROWS, STRIDES
+from lineside.nets.efficientnet import LAST, ROWS, STEM, STRIDES
+from lineside.nets.efficientnet import tensorflow_norm as norm
 from lineside.nets.net import Net, Published, Stage, Weights
 from lineside.nets.parts import Residual, SamePad, by_eight, classifier, conv, conv_bn, he_init, seq
 
@@ -29,9 +30,6 @@ class Lite:
     size_px: int
     dropout: float
 
-
-STEM, LAST = 32, 1280  # channels of the first and of the last convolution
-norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)  # TensorFlow's 0.99 counts the other way round
 
 FAMILY = {
     "efficientnet_lite0": Lite(1.0, 1.0, 224, 0.2),

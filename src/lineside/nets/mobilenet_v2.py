@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from lineside.nets.net import Net, Published, Stage, Weights
+from lineside.nets.net import Net, Published, Stage, torchvision_weights
 from lineside.nets.parts import Residual, by_eight, classifier, conv_bn, he_init, seq
 
 
@@ -88,19 +88,6 @@ def torchvision_names() -> dict[str, str]:
     return names | {"last.conv.conv": f"features.{number}.0", "last.conv.bn": f"features.{number}.1"}
 
 
-def weights(version: str, file: str, top1: float, top5: float) -> Weights:
-    return Weights(
-        name=f"imagenet1k_{version}",
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=torchvision_names,
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, mobilenet_v2 IMAGENET1K_{version.upper()}",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-    )
-
-
 NETS = {
     "mobilenet_v2": Net(
         build=partial(build, FAMILY["mobilenet_v2"]),
@@ -113,8 +100,8 @@ NETS = {
         stages=stages(FAMILY["mobilenet_v2"]),
         # V1 first for the reason given at resnet50.
         weights=(
-            weights("v1", "mobilenet_v2-b0353104.pth", 71.878, 90.286),
-            weights("v2", "mobilenet_v2-7ebf99e0.pth", 72.154, 90.822),
+            torchvision_weights("mobilenet_v2", "v1", "mobilenet_v2-b0353104.pth", torchvision_names, 71.878, 90.286),
+            torchvision_weights("mobilenet_v2", "v2", "mobilenet_v2-7ebf99e0.pth", torchvision_names, 72.154, 90.822),
         ),
     ),
     "mobilenetv2_140": Net(

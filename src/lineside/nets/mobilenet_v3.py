@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import nn
 
-from lineside.nets.net import Net, Stage, Weights
+from lineside.nets.net import Net, Stage, Weights, torchvision_weights
 from lineside.nets.parts import Residual, by_eight, conv_bn, he_init, seq, squeeze
 
 
@@ -127,16 +127,7 @@ def torchvision_names(spec: MobileNetV3) -> dict[str, str]:
 
 
 def weights(net: str, version: str, file: str, top1: float, top5: float) -> Weights:
-    return Weights(
-        name=f"imagenet1k_{version}",
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=partial(torchvision_names, FAMILY[net]),
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, {net} IMAGENET1K_{version.upper()}",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-    )
+    return torchvision_weights(net, version, file, partial(torchvision_names, FAMILY[net]), top1, top5)
 
 
 def stages(spec: MobileNetV3) -> tuple[Stage, ...]:

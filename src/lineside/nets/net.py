@@ -1,8 +1,7 @@
 """What is known about a net before it is built: the records that every family fills in.
 
 Conventions: a multiply-add is one MAC; convolutions, linear layers and the two matrix products of attention multiply,
-nothing else is counted. A stage's
-stride is input pixels per pixel of its output map. Colours are RGB.
+nothing else is counted. A stage's stride is input pixels per pixel of its output map. Colours are RGB.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """The ways a layer list can branch, and the few-line layers that every family shares.
 
-A net is an expression of `nn.Sequential` and the combinators below. Nothing else has a `forward`, so what the
-constructor says is all that runs, and everything can be named by its path: "stage1.0.add.body.c1.conv".
+A net is an expression of `nn.Sequential` and the combinators below, so what the constructor says is all that runs, and
+everything can be named by its path: "stage1.0.add.body.c1.conv". What only one family has, such as attention, has its
+`forward` in that family's file.
 """
 
 from collections import OrderedDict

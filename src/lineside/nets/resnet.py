@@ -15,7 +15,7 @@ from functools import partial
 
 from torch import nn
 
-from lineside.nets.net import Net, Published, Stage, Weights
+from lineside.nets.net import Net, Published, Stage, Weights, torchvision_weights
 from lineside.nets.parts import Residual, classifier, conv_bn, he_init, seq
 
 Body = Callable[[int, int, int], tuple[nn.Sequential, int]]  # (cin, width, stride) → what is learnt, its channels
@@ -109,16 +109,7 @@ def weights(
 ) -> tuple[Weights, ...]:
     """torchvision's rows for this net: version, hash in the file's name, top-1, top-5."""
     return tuple(
-        Weights(
-            name=f"imagenet1k_{version}",
-            place=f"https://download.pytorch.org/models/{net}-{sha256}.pth",
-            sha256=sha256,
-            names=names,
-            top1=top1,
-            top5=top5,
-            source=f"torchvision, {net} IMAGENET1K_{version.upper()}",
-            licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-        )
+        torchvision_weights(net, version, f"{net}-{sha256}.pth", names, top1, top5)
         for version, sha256, top1, top5 in published
     )
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import nn
 
-from lineside.nets.net import Net, Stage, Weights
+from lineside.nets.net import Net, Stage, Weights, torchvision_weights
 from lineside.nets.parts import Concat, Shuffle, Split, classifier, conv_bn, he_init, seq
 
 
@@ -79,19 +79,6 @@ def torchvision_names() -> dict[str, str]:
     return names
 
 
-def weights(net: str, file: str, top1: float, top5: float) -> Weights:
-    return Weights(
-        name="imagenet1k_v1",
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=torchvision_names,
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, {net} IMAGENET1K_V1",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-    )
-
-
 def row(name: str, params: int, macs: int, published: Weights) -> Net:
     spec = FAMILY[name]
     return Net(
@@ -116,24 +103,32 @@ NETS = {
         "shufflenet_v2_x0_5",
         1_366_792,
         40_476_448,
-        weights("shufflenet_v2_x0_5", "shufflenetv2_x0.5-f707e7126e.pth", 60.552, 81.746),
+        torchvision_weights(
+            "shufflenet_v2_x0_5", "v1", "shufflenetv2_x0.5-f707e7126e.pth", torchvision_names, 60.552, 81.746
+        ),
     ),
     "shufflenet_v2_x1_0": row(
         "shufflenet_v2_x1_0",
         2_278_604,
         144_907_992,
-        weights("shufflenet_v2_x1_0", "shufflenetv2_x1-5666bf0f80.pth", 69.362, 88.316),
+        torchvision_weights(
+            "shufflenet_v2_x1_0", "v1", "shufflenetv2_x1-5666bf0f80.pth", torchvision_names, 69.362, 88.316
+        ),
     ),
     "shufflenet_v2_x1_5": row(
         "shufflenet_v2_x1_5",
         3_503_624,
         295_759_392,
-        weights("shufflenet_v2_x1_5", "shufflenetv2_x1_5-3c479a10.pth", 72.996, 91.086),
+        torchvision_weights(
+            "shufflenet_v2_x1_5", "v1", "shufflenetv2_x1_5-3c479a10.pth", torchvision_names, 72.996, 91.086
+        ),
     ),
     "shufflenet_v2_x2_0": row(
         "shufflenet_v2_x2_0",
         7_393_996,
         583_253_464,
-        weights("shufflenet_v2_x2_0", "shufflenetv2_x2_0-8be3c8ee.pth", 76.230, 93.006),
+        torchvision_weights(
+            "shufflenet_v2_x2_0", "v1", "shufflenetv2_x2_0-8be3c8ee.pth", torchvision_names, 76.230, 93.006
+        ),
     ),
 }

@@ -17,7 +17,7 @@ after every sixth block (section 4.1) is left out, and its drop path is a guess.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -25,7 +25,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineside.nets.drop_path import DropPath, rising
-from lineside.nets.net import IMAGENET_MEAN, IMAGENET_STD, PLAIN_MEAN, PLAIN_STD, Net, Published, Stage, Weights
+from lineside.nets.net import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PLAIN_MEAN,
+    PLAIN_STD,
+    Net,
+    Published,
+    Stage,
+    Weights,
+    torchvision_weights,
+)
 from lineside.nets.parts import Permute, Residual, classifier, seq, small_init
 
 PATCH = 4
@@ -274,17 +284,8 @@ def torchvision_names(spec: Swin) -> dict[str, str]:
 
 
 def weights(net: str, file: str, top1: float, top5: float) -> Weights:
-    return Weights(
-        name="imagenet1k_v1",
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=partial(torchvision_names, FAMILY[net]),
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, {net} IMAGENET1K_V1",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-        derived=("relative_position_index", "relative_coords_table"),
-    )
+    found = torchvision_weights(net, "v1", file, partial(torchvision_names, FAMILY[net]), top1, top5)
+    return replace(found, derived=("relative_position_index", "relative_coords_table"))
 
 
 def row(

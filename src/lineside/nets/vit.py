@@ -16,7 +16,7 @@ remainder at the right and below. No dropout: the paper's 0.1 was for training f
 has 0. torchvision's SWAG weights (B/16 at 384, L/16 at 512, H/14) are not offered: CC-BY-NC-4.0, not for a plant.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -32,6 +32,7 @@ from lineside.nets.net import (
     Published,
     Stage,
     Weights,
+    torchvision_weights,
 )
 from lineside.nets.parts import Residual, seq, small_init
 from lineside.nets.places import cubic, resize
@@ -170,18 +171,9 @@ def torchvision_names(spec: ViT) -> dict[str, str]:
     return names
 
 
-def weights(net: str, name: str, file: str, top1: float, top5: float) -> Weights:
-    return Weights(
-        name=name,
-        place=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        names=partial(torchvision_names, FAMILY[net]),
-        top1=top1,
-        top5=top5,
-        source=f"torchvision, {net} {name.upper()}",
-        licence="BSD-3-Clause (torchvision); trained on ImageNet, whose pictures are for research",
-        renamed=(("mlp.linear_1", "mlp.0"), ("mlp.linear_2", "mlp.3")),  # files older than torchvision 0.14
-    )
+def weights(net: str, file: str, top1: float, top5: float) -> Weights:
+    found = torchvision_weights(net, "v1", file, partial(torchvision_names, FAMILY[net]), top1, top5)
+    return replace(found, renamed=(("mlp.linear_1", "mlp.0"), ("mlp.linear_2", "mlp.3")))  # before torchvision 0.14
 
 
 def stages(patch: int, width: int) -> tuple[Stage, ...]:
@@ -241,7 +233,7 @@ NETS = {
         17_563_828_224,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, B",
-        (weights("vit_b_16", "imagenet1k_v1", "vit_b_16-c867db91.pth", 81.072, 95.318),),
+        (weights("vit_b_16", "vit_b_16-c867db91.pth", 81.072, 95.318),),
     ),
     "vit_b_16_384": row(
         "vit_b_16_384",
@@ -256,7 +248,7 @@ NETS = {
         4_409_186_304,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, B",
-        (weights("vit_b_32", "imagenet1k_v1", "vit_b_32-d86f8d99.pth", 75.912, 92.466),),
+        (weights("vit_b_32", "vit_b_32-d86f8d99.pth", 75.912, 92.466),),
     ),
     "vit_l_16": row(
         "vit_l_16",
@@ -264,7 +256,7 @@ NETS = {
         61_554_712_576,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, L",
-        (weights("vit_l_16", "imagenet1k_v1", "vit_l_16-852ce7e3.pth", 79.662, 94.638),),
+        (weights("vit_l_16", "vit_l_16-852ce7e3.pth", 79.662, 94.638),),
     ),
     "vit_l_16_512": row(
         "vit_l_16_512",
@@ -279,7 +271,7 @@ NETS = {
         15_377_539_072,
         "torchvision 0.29",
         "Dosovitskiy et al. 2020, table 1, L",
-        (weights("vit_l_32", "imagenet1k_v1", "vit_l_32-c7638314.pth", 76.972, 93.07),),
+        (weights("vit_l_32", "vit_l_32-c7638314.pth", 76.972, 93.07),),
     ),
     "vit_h_14": row(
         "vit_h_14",
