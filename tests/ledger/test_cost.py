@@ -117,6 +117,19 @@ def test_attention_on_real_tensors_counts_the_same():
     assert "attention" in {row.kind for row in found.rows}
 
 
+def test_a_linear_layer_over_constants_is_read_the_right_way_round():
+    """Swin-V2's curve of relative places: nothing in it comes of the picture."""
+    net = in_meta("swin_v2_t")
+    rows = [r for r in cost(net, (1, 3, 256, 256)).rows if r.path.startswith("stage1.block1.look.body.mix.mix.bias.")]
+    assert [(r.input, r.output, r.filters) for r in rows] == [
+        ((225, 2), (225, 512), 512),
+        ((225, 512), (225, 3), 3),
+    ]
+    kept = nn.Parameter(torch.ones(5, 7))  # weight @ x, where x comes of the input
+    (row,) = cost(Run(lambda x: kept @ x), (7, 3)).rows
+    assert (row.input, row.output, row.filters) == ((3, 7), (3, 5), 5)
+
+
 def test_a_shared_parameter_counts_once_and_an_unread_one_is_listed():
     class Tied(nn.Module):
         def __init__(self):

@@ -60,7 +60,7 @@ def _product(args: Sequence[Any], out: Tensor, found: Found) -> Work:
     macs = out.numel() * a.shape[-1]
     if found(a) is not None and found(b) is not None:
         return Work("matmul", macs, input=tuple(a.shape), output=tuple(out.shape))
-    if found(a) is None and b.dim() == 2:  # weight @ x
+    if found(a) is None and found(b) is not None and b.dim() == 2:  # weight @ x
         k, n = b.shape
         return Work("linear", macs, filters=out.shape[0], input=(n, k), output=(n, out.shape[0]))
     places = tuple(a.shape[:-1])
