@@ -195,6 +195,15 @@ def work(func: Any, args: Sequence[Any], out: Tensor, found: Found) -> Work:
     return Work(kind)
 
 
+def name_of(func: Any, args: Sequence[Any]) -> str:
+    """torch's name of the operation; but relu6 for a clip to 0 … 6, and instance_norm for a batch norm of one picture's
+    own statistics, which is how torch makes it."""
+    name = func.overloadpacket.__name__
+    if name in ("hardtanh", "hardtanh_") and tuple(args[1:3]) == (0, 6):
+        return "relu6"
+    return "instance_norm" if name == "native_batch_norm" and args[5] and args[0].shape[0] == 1 else name
+
+
 def uncounted(func: Any) -> bool:
     """Whether this operation multiplies and is not known here."""
     name = func.overloadpacket.__name__
