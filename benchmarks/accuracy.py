@@ -28,10 +28,12 @@ CASES = {  # name: (data set, net, recipe)
 }
 
 
-def lineside(*args: str) -> str:
-    """The command's stdout; its stderr goes to ours. CalledProcessError where it fails."""
-    command = [sys.executable, "-m", "lineside", *args]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def lineside(*args: str, contradicted: bool = False) -> str:
+    """The command's stdout; its stderr goes to ours. SystemExit where it fails; contradicted: ending with 1 is none."""
+    done = subprocess.run([sys.executable, "-m", "lineside", *args], stdout=subprocess.PIPE, text=True)
+    if done.returncode not in (0, contradicted):
+        raise SystemExit(f"lineside {' '.join(args)} ended with {done.returncode}")
+    return done.stdout
 
 
 def measure(name: str, folder: Path) -> dict:

@@ -30,7 +30,6 @@ from lineside.ledger.cost import cost
 from lineside.ledger.sheet import sheet
 from lineside.ledger.table import text
 from lineside.nets.catalog import NETS
-from lineside.nets.resnet import ResNet, build
 
 PEERS = ("torchinfo", "calflops", "ptflops")
 SHAPE = (1, 3, 224, 224)
@@ -100,7 +99,7 @@ def speed(rounds: int) -> list[dict]:
 
 
 def resnet152() -> nn.Sequential:
-    return build(ResNet((3, 8, 36, 3), bottleneck=True)).eval()
+    return NETS["resnet152"].build(1000).eval()
 
 
 def correctness() -> list[dict]:

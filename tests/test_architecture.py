@@ -14,12 +14,15 @@ FILES = sorted(SRC.rglob("*.py"))
 BANNED = {"utils", "util", "misc", "common", "helpers", "core", "base", "manager", "tools", "factory"}
 LEARNING = ("nets", "ledger", "learn", "explain")  # rooms that import torch
 LEARNING_FILES = {  # and files of other rooms that do
+    "bundle/ensemble.py",
     "bundle/export.py",
     "bundle/latency.py",
     "bundle/quantise.py",
+    "tasks/classify/combine.py",
     "tasks/classify/fit.py",
     "tasks/classify/plan.py",
     "tasks/classify/make.py",
+    "tasks/classify/soup.py",
 }
 DOORS = {"ledger/__init__.py": {"cost"}}  # rooms that other programs use as a library: what they are given
 HEAVY = {"torch", "onnx", "onnxscript", "safetensors", "sklearn", "tensorboard"}

@@ -32,14 +32,17 @@ def test_links_lead_to_files_that_are_there(page):
 
 
 @pytest.mark.slow
-def test_the_first_inspection_works_as_it_is_written(tmp_path):
-    """Every sh block of the tutorial in one shell, in order; any command that fails fails the test."""
-    blocks = BLOCK.findall((ROOT / "docs" / "first-inspection.md").read_text())
-    assert len(blocks) >= 5
+@pytest.mark.parametrize(
+    ("page", "least", "said"), [("first-inspection.md", 5, "report: "), ("combine.md", 1, "McNemar")]
+)
+def test_what_a_page_says_to_type_works_as_it_is_written(page, least, said, tmp_path):
+    """Every sh block of the page in one shell, in order; any command that fails fails the test."""
+    blocks = BLOCK.findall((ROOT / "docs" / page).read_text())
+    assert len(blocks) >= least
     script = "set -euo pipefail\n" + "".join(blocks)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "report: " in done.stdout
+    assert said in done.stdout

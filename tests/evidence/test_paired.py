@@ -1,5 +1,7 @@
 """May the faster engine replace the slower: the test must not say yes too often, and must know when it can't tell."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binomtest, multinomial
 
-from lineside.evidence.paired import mcnemar, noninferior, p_value, score
+from lineside.evidence.paired import difference, mcnemar, noninferior, p_value, score
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -159,3 +161,56 @@ def test_many_pictures_use_the_normal_score_and_say_so():
 def test_impossible_counts_are_refused(b, c, n, margin):
     with pytest.raises(ValueError, match=r"expected counts with b \+ c <= n"):
         noninferior(b, c, n, margin)
+
+
+def test_the_interval_of_a_difference_turns_with_the_two_models():
+    gained, lost = difference(2, 9, 120), difference(9, 2, 120)
+    assert gained.value == pytest.approx(7 / 120)
+    assert (gained.value, gained.low, gained.high) == (-lost.value, -lost.high, -lost.low)
+    assert gained.low < gained.value < gained.high
+
+
+def test_the_interval_of_a_difference_is_near_tangos():
+    """b = 1, c = 7 of 21, where his score gives 0.026 to 0.517 (above); the exact one is wider, not by much."""
+    found = difference(1, 7, 21)
+    assert -0.02 < found.low <= 0.026
+    assert 0.517 <= found.high < 0.56
+
+
+def test_the_upper_end_is_the_bound_of_noninferior():
+    """A loss of a margin is ruled out at 97.5 % just where the two-sided interval at 95 % ends."""
+    end = -difference(3, 2, 200).low
+    assert noninferior(3, 2, 200, end + 2e-4, confidence=0.975).shown
+    assert not noninferior(3, 2, 200, end - 2e-4, confidence=0.975).shown
+
+
+@pytest.mark.parametrize("chances", [(0.1, 0.1), (0.0, 0.3), (0.05, 0.45), (0.3, 0.02), (0.0, 0.0)])
+def test_the_interval_covers_as_often_as_it_says(chances):
+    """Exact, not simulated: over every outcome of 9 pictures."""
+    n, truth, covered = 9, chances[1] - chances[0], 0.0
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            weight = multinomial.pmf([b, c, n - b - c], n, [*chances, 1 - sum(chances)])
+            if weight > 1e-4 and (found := _difference(b, c, n)).low <= truth <= found.high:
+                covered += weight
+    assert covered >= 0.949
+
+
+@functools.cache
+def _difference(b, c, n):
+    return difference(b, c, n)
+
+
+def test_a_difference_at_the_ends_and_of_nothing():
+    assert difference(0, 12, 12).high == difference(0, 12, 12).value == 1.0
+    assert difference(0, 12, 12).low == pytest.approx(
+        2 * 0.025 ** (1 / 12) - 1, abs=2e-4
+    )  # won by chance (1 + gain) / 2
+    none = difference(0, 0, 0)
+    assert (none.value, none.low, none.high, none.n) == (None, -1.0, 1.0, 0)
+    same = difference(0, 0, 400)
+    assert same.value == 0.0
+    assert -same.low == same.high < 0.01
+    assert difference(30, 60, 50_000).method == "Tango's score, normal"
+    with pytest.raises(ValueError, match=r"b \+ c <= n"):
+        difference(5, 6, 10)

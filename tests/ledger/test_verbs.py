@@ -223,7 +223,10 @@ def test_nets_are_listed_filtered_and_sorted(capsys):
     row = NETS["resnet34"]
     assert (one["top1"], one["top5"], one["params"]) == (row.weights[0].top1, row.weights[0].top5, row.params)
     assert one["stages"] == ["stem", "stage1", "stage2", "stage3", "stage4"]
-    assert "resnet34 IMAGENET1K_V1" in said(capsys, "nets", "resnet34")
+    text = said(capsys, "nets", "resnet34")
+    assert "resnet34 IMAGENET1K_V1" in text
+    assert "\n1 net. " in text
+    assert "\n2 nets. " in said(capsys, "nets", "resnet18", "resnet34")
     assert main(["nets", "resnet34", "--max-params", "1"]) == 1
 
 

@@ -408,13 +408,16 @@ def test_memory_is_flat_over_20_000_parts(store):
     """Objects of Python's own at part 5,000 and part 20,000, each when nothing is on its way: none is kept per part."""
     at = {}
 
+    def blocks():
+        time.sleep(0.25)
+        gc.collect()
+        return sys.getallocatedblocks()
+
     def frames():
         pixels = picture(RED, 8)
         for n in range(1, 20_001):
             if n in (5_000, 20_000):
-                time.sleep(0.5)  # the recorder empties its queue
-                gc.collect()
-                at[n] = sys.getallocatedblocks()
+                at[n] = min(blocks() for _ in range(10))  # the least: the recorder has emptied its queue
             yield Frame(str(n), n, "x", picture=pixels, truth="good")
 
     answer = logits_of(picture(RED, 8)[None])

@@ -100,7 +100,8 @@ def test_model_and_source_are_of_one_bundle_though_another_is_put_there_meanwhil
 
     first = open_bundle(path).sha256
     monkeypatch.setattr("lineside.line.start.open_source", open_after_a_swap)
-    model, source = start(path, f"folder:{parts}")
+    model, source, drift = start(path, f"folder:{parts}", np.random.default_rng(0))
+    assert drift is None  # it keeps no calibrate pictures
     assert model.sha256 == open_bundle(path).sha256 != first
     assert {frame.learnt for frame in source.frames if frame.truth == "good"} == {True}
 

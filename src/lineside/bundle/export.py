@@ -7,12 +7,14 @@ It is exported by torch's dynamo exporter, its batch norms are folded into the c
 which makes a multiplication and an addition of those that stand elsewhere), its weights are inline, and everything that
 tells of the machine it was made on (paths, stack traces) is taken out: the same net gives the same bytes. Before
 anything is written the graph must give the trained net's answers: bundle/parity.py.
+
+An ensemble (bundle/ensemble.py) eats raw pictures: its members have an Input each, and the graph's own is the identity.
 """
 
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,9 +28,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from lineside import __version__
-from lineside.bundle import engine, folder, parity, samples
+from lineside.bundle import engine, folder, looks, parity, samples
 from lineside.bundle import manifest as manifests
-from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Served
+from lineside.bundle.ensemble import Ensemble
+from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Member, Served
 from lineside.data import picture, split
 from lineside.data.read import Picture
 from lineside.errors import BundleError, SettingsError
@@ -48,9 +51,9 @@ class Trained:
     """What a bundle needs from training, and nothing else."""
 
     net: nn.Module  # float32: (N, 3, size, size) normalised → (N, K) logits, not divided by the temperature
-    name: str  # of the net in nets/catalog.py
+    name: str  # of the net in nets/catalog.py, or manifest.ENSEMBLE
     pool_power: float  # of nets/parts.py, PowerMean; 1: the average
-    input: Input
+    input: nn.Module  # Input; before an Ensemble, which has Inputs of its own, the identity
     classes: tuple[str, ...]
     accept: tuple[str, ...]
     temperature: float
@@ -64,12 +67,13 @@ class Trained:
     logits: np.ndarray
     operating_point: OperatingPoint | None
     metrics: Mapping[str, Estimate]
+    members: tuple[Member, ...] = ()  # of an ensemble
 
 
 class Graph(nn.Module):
     """What is exported: raw pictures to logits and scores."""
 
-    def __init__(self, net: nn.Module, input: Input, temperature: float):
+    def __init__(self, net: nn.Module, input: nn.Module, temperature: float):
         super().__init__()
         self.input, self.net, self.temperature = input, net, temperature
 
@@ -78,7 +82,7 @@ class Graph(nn.Module):
         return logits, logits.softmax(1)
 
 
-def reference(net: nn.Module, input: Input, temperature: float) -> engine.Infer:
+def reference(net: nn.Module, input: nn.Module, temperature: float) -> engine.Infer:
     """The trained net itself as an engine: pictures (N, H, W, 3) uint8 → logits (N, K). Sets net to float32, eval."""
     graph = Graph(net, input, temperature).float().eval()
 
@@ -122,6 +126,7 @@ def write(
         "weights.safetensors": save_tensors({k: v.contiguous() for k, v in trained.net.state_dict().items()}),
         "split.csv": _split_csv(trained.split),
         "calibrate.csv": parity.write_reference(truth),
+        looks.FILE: looks.write(truth.names, [one.path for one in calibrate]),
         "parity.json": parity.write_rows([row]),
         **samples.choose(calibrate, answers.logits, trained.classes, "onnxruntime", "float32"),
         **(extra or {}),
@@ -135,6 +140,7 @@ def write(
         input=_settings(trained),
         net=trained.name,
         pool_power=trained.pool_power,
+        members=trained.members,
         temperature=trained.temperature,
         served=(served,),
         data=Data(trained.source, _root(calibrate), _counts(trained.split), trained.split.fingerprint),
@@ -148,7 +154,7 @@ def write(
     return folder.open_bundle(path).manifest
 
 
-def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
+def to_onnx(net: nn.Module, input: nn.Module, temperature: float) -> bytes:
     """The bytes of model.onnx. BundleError if the exporter made something that onnx's checker or our border refuses."""
     graph = Graph(without_batch_norm(net), input, temperature).float().eval()
     example = torch.zeros(2, 17, 18, 3, dtype=torch.uint8)  # an N of 1 would be taken for a constant
@@ -177,27 +183,41 @@ def to_onnx(net: nn.Module, input: Input, temperature: float) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def rebuild(path: str | Path) -> tuple[nn.Sequential, Manifest]:
-    """The trained net of a bundle again, in float32 and eval mode, from weights.safetensors and the manifest."""
+def rebuild(path: str | Path) -> tuple[nn.Module, Manifest]:
+    """The trained net of a bundle again, in float32 and eval mode, from weights.safetensors and the manifest.
+
+    A Sequential of named stages that eats what its Input makes, or an Ensemble, which eats raw pictures: see `front`.
+    """
 
     def read(bundle: folder.Bundle) -> tuple[Manifest, bytes]:
         bundle.signed_by()
         return bundle.manifest, bundle.read("weights.safetensors")
 
     manifest, data = folder.steady(path, read)
-    try:
-        row = find(manifest.net)
-    except SettingsError:
-        raise BundleError(
-            f"{path}: its net {manifest.net!r} is not one of this program's; it was made by lineside "
-            f"{manifest.versions.get('lineside', '?')}, update with: pip install --upgrade lineside"
-        ) from None
-    net = row.make(len(manifest.classes), manifest.pool_power)
+    parts = manifest.members or (manifest,)
+    nets = [_untrained(path, manifest, one) for one in parts]
+    net = Ensemble(manifest.members, nets) if manifest.members else nets[0]
     try:
         net.load_state_dict(load_tensors(data))
     except Exception as error:  # safetensors and torch raise their own
         raise BundleError(f"{path}: weights.safetensors: is not for {manifest.net}: {str(error)[:300]}") from None
     return net.float().eval(), manifest
+
+
+def _untrained(path: str | Path, manifest: Manifest, one: Manifest | Member) -> nn.Sequential:
+    try:
+        return find(one.net).make(len(manifest.classes), one.pool_power)
+    except SettingsError:
+        raise BundleError(
+            f"{path}: its net {one.net!r} is not one of this program's; it was made by lineside "
+            f"{manifest.versions.get('lineside', '?')}, update with: pip install --upgrade lineside"
+        ) from None
+
+
+def front(manifest: Manifest) -> nn.Module:
+    """What stands before the rebuilt net in the graph."""
+    one = manifest.input
+    return nn.Identity() if manifest.members else Input(one.size_px, one.mean, one.std).eval()
 
 
 def versions() -> dict[str, str]:
@@ -231,6 +251,10 @@ def _strip(model: onnx.ModelProto) -> None:
 
 def _settings(trained: Trained) -> manifests.Input:
     """The manifest's record of trained.input, checked to make the very same module again."""
+    if trained.members:
+        most = max((one.input for one in trained.members), key=lambda one: one.size_px)
+        return replace(most, seen_width_px=trained.seen_width_px, seen_height_px=trained.seen_height_px)
+    assert isinstance(trained.input, Input)
     row = find(trained.name)
     made = Input(trained.input.size_px, row.mean, row.std)
     if not (torch.equal(made.gain, trained.input.gain) and torch.equal(made.shift, trained.input.shift)):

@@ -20,6 +20,7 @@ from lineside.evidence.operating import OperatingPoint
 
 FORMAT = 1
 TASK = "classify"
+ENSEMBLE = "ensemble"  # the net of a bundle that holds several; which ones, its members say
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
 MAX_BYTES = 16 * 2**20  # of manifest.json; a real one has tens of kilobytes
@@ -80,6 +81,23 @@ class Data:
     sha256: str  # data.split.Split.fingerprint
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One net of an ensemble, as the bundle that it came from had it."""
+
+    net: str  # name in nets/catalog.py
+    pool_power: float
+    temperature: float  # its own: its logits are divided by it before the mean of scores is taken
+    input: Input
+    made_from: str  # sha256 of that bundle's manifest.json
+
+    def __post_init__(self):
+        if not (self.temperature > 0 and self.pool_power >= 1):
+            raise ValueError(
+                f"temperature must be above 0 and pool_power at least 1, got {self.temperature} and {self.pool_power}"
+            )
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything that decides what a bundle answers, and what it was made from and measured at."""
@@ -90,12 +108,13 @@ class Manifest:
     classes: tuple[str, ...]  # index order of logits and scores
     accept: tuple[str, ...]  # classes that may pass; empty: the bundle only sorts, and has no operating point
     input: Input
-    net: str  # name in nets/catalog.py
+    net: str  # name in nets/catalog.py, or "ensemble"
     temperature: float  # the graph divides the net's logits by it
     served: tuple[Served, ...]  # what parity accepted; the first is what runs
     data: Data
     files: dict[str, str]  # name: sha256, hex; every file but manifest.json and signature.json
     pool_power: float = 1.0  # of the mean over the net's last maps; 1: the average
+    members: tuple[Member, ...] = ()  # of an ensemble: its nets; input is then that of the one that sees most pixels
     operating_point: OperatingPoint | None = None
     metrics: dict[str, Estimate] = field(default_factory=dict)  # {"test accuracy": value, low, high, n, …}
     evaluations: int = 0  # how often the test part has been looked at
@@ -117,6 +136,11 @@ class Manifest:
             raise ValueError(f"temperature: must be above 0, got {self.temperature}")
         if not self.pool_power >= 1:
             raise ValueError(f"pool_power: must be at least 1, got {self.pool_power}")
+        if (self.net == ENSEMBLE) != bool(self.members) or len(self.members) == 1:
+            raise ValueError(
+                f"net and members: an ensemble has two members or more, any other net none, got {self.net!r} "
+                f"with {len(self.members)}"
+            )
         if not self.served:
             raise ValueError("served: at least one engine is needed")
         try:
@@ -133,6 +157,12 @@ class Manifest:
         for one in self.served:
             if one.file not in self.files:
                 raise ValueError(f"served: {one.file!r} is not in files")
+
+    @property
+    def made_of(self) -> str:
+        """The net or nets for a person: "lenet5, 32 px"."""
+        nets = [f"{one.net}, {one.input.size_px} px" for one in self.members or (self,)]
+        return f"ensemble of {'; '.join(nets)}" if self.members else nets[0]
 
 
 def bad_name(name: str) -> str | None:

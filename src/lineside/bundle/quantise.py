@@ -5,7 +5,8 @@ and largest value that the calibrate pictures made. NNCF was tried for OpenVINO 
 pictures (docs/decisions/011-one-quantiser.md).
 
 What stays float32: everything before the first convolution (the resize of Input, which must stay exact) and everything
-from the last Gemm on (K·C multiplications, whose rounding would go straight into the scores). Whether the result may be
+from the last Gemm on (K·C multiplications, whose rounding would go straight into the scores); of an ensemble, of every
+member. Whether the result may be
 used is not decided here but by parity on the calibrate pictures.
 """
 
@@ -39,20 +40,37 @@ def int8(model: bytes, files: Sequence[Path], progress: Progress = silent) -> by
 
 
 def float_nodes(model: onnx.ModelProto) -> list[str]:
-    """Nodes that stay float32, by name: all that the first convolution needs; the last Gemm and what follows."""
-    nodes = list(model.graph.node)
-    first = next((n for n in nodes if n.op_type == "Conv"), None)
-    last = next((n for n in reversed(nodes) if n.op_type in ("Gemm", "MatMul")), None)
-    if first is None or last is None:
+    """Nodes that stay float32, by name: all that a first convolution needs; every last Gemm and what follows.
+
+    First: no convolution has a part in its input. Last: no Gemm or MatMul needs its output.
+    """
+    nodes = list(model.graph.node)  # ONNX has them in an order of computation
+    behind: set[str] = set()  # tensors that a convolution has a part in
+    first: set[str] = set()
+    for node in nodes:
+        if behind & set(node.input):
+            behind |= set(node.output)
+        elif node.op_type == "Conv":
+            first.add(node.input[0])
+            behind |= set(node.output)
+    multiplied: set[str] = set()  # tensors that lead to a Gemm
+    last = []
+    for node in reversed(nodes):
+        leads, multiplies = multiplied & set(node.output), node.op_type in ("Gemm", "MatMul")
+        if multiplies and not leads:
+            last.append(node)
+        if multiplies or leads:
+            multiplied |= set(node.input)
+    if not first or not last:
         raise BundleError(
             "model.onnx: has no convolution or no linear layer at its end; int8 is for convolutional nets"
         )
-    needed, before = {first.input[0]}, []
+    needed, before = first, []
     for node in reversed(nodes):
         if needed & set(node.output):
             needed |= set(node.input)
             before.append(node.name)
-    made, after = set(last.output), [last.name]
+    made, after = {name for node in last for name in node.output}, [node.name for node in last]
     for node in nodes:
         if made & set(node.input):
             made |= set(node.output)

@@ -18,13 +18,15 @@ VERBS = {  # verb: (module, what it does)
     "check": ("lineside.cli.check", "the data doctor: what is wrong with a folder of pictures"),
     "train": ("lineside.cli.train", "split, train, calibrate and write a bundle"),
     "evaluate": ("lineside.cli.evaluate", "how good a bundle is, with intervals and a report"),
+    "combine": ("lineside.cli.combine", "several bundles as one: an ensemble, or a soup of their weights"),
     "explain": ("lineside.cli.explain", "what the net looked at: activation maps, filters, feature maps"),
     "export": ("lineside.cli.export", "another engine or precision, if parity allows it"),
-    "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does it still give its answers"),
+    "verify": ("lineside.cli.verify", "is a bundle whole, unchanged and signed; does a store fit its hash chain"),
     "nets": ("lineside.cli.nets", "which nets there are, what they cost and reach"),
     "cost": ("lineside.cli.cost", "what a net costs, layer by layer; several are compared"),
     "recommend": ("lineside.cli.recommend", "which net, within a budget, by measurement on this machine"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
+    "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings,
 or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is
@@ -72,6 +74,9 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "openvino": "openvino",
     "mitsuba": "render",
     "bd_warehouse": "render",
+    "paho": "mqtt",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
 }
 
 

@@ -15,8 +15,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", required=True, metavar="URL", help="folder:PATH, nuts: or nuts:seed=N")
     parser.add_argument("--max-fps", type=above_zero, metavar="N", help="trigger N parts a second, by the clock")
     parser.add_argument("--deadline-ms", type=above_zero, metavar="N", help="reject a part that has no verdict by then")
-    parser.add_argument("--to", action="append", default=[], metavar="URL", help="csv:PATH or stdout:; may be repeated")
-    parser.add_argument("--store", type=Path, metavar="FILE", help="where results are kept; BUNDLE.db if not given")
+    parser.add_argument(
+        "--to", action="append", default=[], metavar="URL", help="csv:PATH, stdout:, mqtt://HOST/TOPIC; repeatable"
+    )
+    parser.add_argument(
+        "--gate", metavar="URL", help="the PLC that moves the parts: modbus://HOST?unit=1 or s7://HOST?db=N"
+    )
+    parser.add_argument(
+        "--store", metavar="FILE", help="where results are kept: a file or postgresql://…; BUNDLE.db if not given"
+    )
     parser.add_argument("--parts", type=at_least_one, metavar="N", help="stop after N parts")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -25,28 +32,36 @@ def run(args: argparse.Namespace) -> int:
     import json
     import queue
 
+    import numpy as np
+
     from lineside.bundle.folder import outside
     from lineside.errors import LineError
     from lineside.line import run as line
     from lineside.line.control import Finish, Inbox
     from lineside.line.decide import doubts
+    from lineside.line.gate.catalog import open_gate
     from lineside.line.sink.catalog import open_sink
+    from lineside.line.sink.sink import Sink
     from lineside.line.start import start
     from lineside.line.summary import text
     from lineside.progress import bar
     from lineside.settings import plain
-    from lineside.store.open import default_store, open_store
+    from lineside.store.open import default_store, is_url, open_store
 
     inbox: Inbox = queue.SimpleQueue()
     with ExitStack() as stack:
-        model, source = start(args.bundle, args.source)
+        model, source, drift = start(args.bundle, args.source, np.random.default_rng(0))
         sinks = [open_sink(url, args.bundle) for url in args.to]
         for sink in sinks:
-            stack.callback(sink.close)
-        if args.store:
+            if isinstance(sink, Sink):
+                stack.callback(sink.close)
+        if args.store and not is_url(args.store):
             outside(args.bundle, args.store)
         store = open_store(args.store or default_store(args.bundle))
         stack.callback(store.dispose)
+        gate = open_gate(args.gate) if args.gate else None
+        if gate:
+            stack.callback(gate.close, "stopped")
         for note in (*doubts(model), *source.notes):
             print(note, file=sys.stderr)
         with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
@@ -58,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
                 deadline_ms=args.deadline_ms,
                 max_fps=args.max_fps,
                 parts=args.parts,
+                gate=gate,
                 inbox=inbox,
+                drift=drift,
+                say=lambda sentence: print(sentence, file=sys.stderr),
                 progress=progress,
             )
     # Where results go to stdout, nothing else does.

@@ -1,4 +1,7 @@
-"""`lineside verify BUNDLE`: is it whole, unchanged, signed, and does it still give its answers. Exit 0, 1 or 4."""
+"""`lineside verify BUNDLE`: is it whole, unchanged, signed, and does it still give its answers. Exit 0, 1 or 4.
+
+`lineside verify --store FILE`: was an inspection changed, taken out or put in after it was stored. Exit 0, 1 or 6.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,7 +9,9 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle, folder or .zip")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("bundle", metavar="BUNDLE", nargs="?", type=Path, help="a bundle, folder or .zip")
+    what.add_argument("--store", metavar="FILE", help="a store instead: a file or postgresql://…")
     parser.add_argument("--key", metavar="PUB", type=Path, help="the Ed25519 public key (PEM) that must have signed it")
     parser.add_argument("--json", action="store_true", help="the checks as JSON on stdout")
 
@@ -14,6 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Every check as a table; 0 if all passed, 1 if one did not. What is no bundle at all is a BundleError, exit 4."""
     import json
+
+    if args.store:
+        return _store(args)
 
     from lineside.bundle import signature
     from lineside.bundle.verify import verify
@@ -28,3 +36,25 @@ def run(args: argparse.Namespace) -> int:
             print(f"{'ok' if check.ok else 'NO':<4}{check.name:<11}{check.found}")
         print(f"{args.bundle}: {'good' if good else 'do not use it'}")
     return 0 if good else 1
+
+
+def _store(args: argparse.Namespace) -> int:
+    import json
+
+    from lineside.settings import plain
+    from lineside.store.audit import audit
+    from lineside.store.open import open_store
+
+    engine = open_store(args.store, make=False)
+    try:
+        found = audit(engine)
+    finally:
+        engine.dispose()
+    if args.json:
+        print(json.dumps({"store": args.store, "good": found.broken is None, "audit": plain(found)}, indent=1))
+    else:
+        print(f"{found.inspections:,} inspections fit; the last is row {found.place}, hash {found.hash}")
+        if found.deleted:
+            print(f"{found.deleted:,} before them were deleted by retention")
+        print(f"{args.store}: {found.broken or 'good'}")
+    return 1 if found.broken else 0

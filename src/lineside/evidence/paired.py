@@ -9,6 +9,8 @@ noninferior   The candidate may lose at most `margin` of accuracy. H0: it loses 
               largest over the unknown rate of c (Hsueh, Liu & Chen 2001, Biometrics 57:478; Sidik 2003, Statistics in
               Medicine 22:265). So it holds for any n: a candidate that really loses the margin passes with
               probability 1 - confidence at most. It is somewhat conservative. Not shown means no.
+difference    (c - b) / n, what the candidate gains, with the interval of all gains that neither of the two one-sided
+              tests rules out, each with half of 1 - confidence. The same exact test, so it covers as often as it says.
 """
 
 import math
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lineside.evidence.intervals import parts_to_show
+from lineside.evidence.intervals import Estimate, nothing, parts_to_show
 
 EXACT_TO = 20_000  # pictures; beyond this the normal distribution of the score is used, and the method says so
 NUISANCE_POINTS = 64
@@ -60,6 +62,17 @@ def mcnemar(b: int, c: int) -> float:
     if min(b, c) < 0:
         raise ValueError(f"counts can not be negative, got b = {b}, c = {c}")
     return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
+
+
+def difference(b: int, c: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Accuracy of the candidate minus accuracy of the reference, between -1 and 1, with its two-sided interval."""
+    if not (min(b, c) >= 0 and b + c <= n and 0 < confidence < 1):
+        raise ValueError(f"expected counts with b + c <= n, and a confidence, got b = {b}, c = {c}, n = {n}")
+    method = "exact unconditional, ordered by Tango's score" if n <= EXACT_TO else "Tango's score, normal"
+    if n == 0:
+        return nothing(method, confidence, (-1.0, 1.0))
+    tail = (1 - confidence) / 2
+    return Estimate((c - b) / n, -_most_lost(b, c, n, tail), _most_lost(c, b, n, tail), n, confidence, method)
 
 
 def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95) -> Verdict:
@@ -110,7 +123,10 @@ def _c_rate(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
 
 
 def p_value(b: int, c: int, n: int, loss: float) -> float:
-    """The chance of a score as low as the one seen, or lower, for a candidate that really loses `loss` (n > 0)."""
+    """The chance of a score as low as the one seen, or lower, for a candidate that really loses `loss` (n > 0).
+
+    loss lies between -1 and 1; below 0 the candidate really gains.
+    """
     from scipy.special import ndtr
 
     if n <= EXACT_TO:
@@ -134,13 +150,14 @@ def _exact(b: int, c: int, n: int, loss: float) -> float:
     ways = gammaln(n + 1) - gammaln(differ + 1) - gammaln(n - differ + 1)
 
     def probability(rate: float) -> float:
-        any_rate = min(2 * rate + loss, 1.0)
+        any_rate = min(max(2 * rate + loss, 1e-300), 1.0)  # above 0, so that one can divide by it
         weight = np.exp(ways + xlogy(differ, any_rate) + xlogy(n - differ, 1 - any_rate))
+        share = min(max((rate + loss) / any_rate, 0.0), 1.0)  # of b among the pictures that differ
         some = (weight > 1e-16) & (limit >= 0)  # the rest adds less than 1e-11 for the largest n
-        return float((weight[some] * bdtr(limit[some], differ[some], min(1.0, (rate + loss) / any_rate))).sum())
+        return float((weight[some] * bdtr(limit[some], differ[some], share)).sum())
 
-    top = (1 - loss) / 2
-    grid = top * np.linspace(0, 1, NUISANCE_POINTS) ** 3  # dense near 0, where two good models live
+    least, most = max(0.0, -loss), (1 - loss) / 2
+    grid = least + (most - least) * np.linspace(0, 1, NUISANCE_POINTS) ** 3  # dense where two good models live
     found = [probability(rate) for rate in grid.tolist()]
     best = int(np.argmax(found))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
@@ -153,7 +170,8 @@ def _limit(differ: np.ndarray, n: int, loss: float, seen: float) -> np.ndarray:
     low, high = np.full_like(differ, -1), differ.copy()
     while (low < high).any():
         middle = (low + high + 1) // 2
-        below = score(middle, differ - middle, n, loss) <= seen
+        tried = np.maximum(middle, 0)  # where nothing is left to halve, middle is -1
+        below = score(tried, differ - tried, n, loss) <= seen
         low, high = np.where(below, middle, low), np.where(below, high, middle - 1)
     return low
 
@@ -166,6 +184,15 @@ def _bound(chance: Callable[[float], float], loss: float, margin: float, shown: 
         low, high = (low, middle) if chance(middle) <= level else (middle, high)
         if high - low < 1e-4:
             break
+    return high
+
+
+def _most_lost(b: int, c: int, n: int, level: float) -> float:
+    """The smallest loss, to 1e-4, that is ruled out at this level."""
+    low, high = (b - c) / n, 1.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if p_value(b, c, n, middle) <= level else (middle, high)
     return high
 
 

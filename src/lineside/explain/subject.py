@@ -51,6 +51,11 @@ def _of_bundle(path: Path) -> Subject:
         if path.exists() or not near:
             raise
         raise BundleError(f"{error}; or did you mean the net {near[0]}?") from None
+    if not isinstance(net, nn.Sequential):
+        raise BundleError(
+            f"{path}: is an {manifest.made_of}, nets that have no stage in common; explain the bundles that "
+            "it was made of, one at a time"
+        )
     one = manifest.input
     return Subject(
         title=path.absolute().name,

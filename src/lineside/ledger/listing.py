@@ -113,8 +113,8 @@ def text(found: Sequence[Listed]) -> str:
         [
             *(line.rstrip() for line in lines),
             "",
-            f"{len(found)} nets. Parameters and MACs (multiply-adds of convolutions, linear layers, products) with the "
-            "published number of classes, at px.",
+            f"{'1 net' if len(found) == 1 else f'{len(found)} nets'}. Parameters and MACs (multiply-adds of "
+            "convolutions, linear layers, products) with the published number of classes, at px.",
             "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops differ.",
         ]
     )

@@ -1,6 +1,7 @@
 """The station among its neighbours: what each message does, and how long to wait for the next one.
 
-Messages come from the camera (Taken, SourceEnd), the engine (Answer), the recorder (Lost) and from outside (Finish).
+Messages come from the camera (Taken, SourceEnd), the engine (Answer, Drifted), the recorder (Lost) and from outside
+(Finish).
 Here they become events of the station, and its actions become calls: actuate first, then record. All of it runs in the
 main thread, and none of it waits.
 """
@@ -11,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from lineside.evidence.drift import Alarm
 from lineside.line import station as st
 from lineside.line.camera import SourceEnd, Taken
 from lineside.line.decide import Answer
@@ -33,7 +35,14 @@ class Finish:
     """From outside: stop after the part in flight."""
 
 
-Message = Taken | Answer | SourceEnd | Lost | Finish
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """From the engine's thread: parts or pictures are no longer calibrate's."""
+
+    alarm: Alarm
+
+
+Message = Taken | Answer | SourceEnd | Lost | Drifted | Finish
 Inbox = queue.SimpleQueue[Message]  # its put may be called in a signal handler
 Actuator = Callable[[st.Part, st.Verdict, str], None]
 
@@ -65,6 +74,7 @@ class Line:
         self.finishing = False
         self.last_ns = now_ns()  # of the last verdict
         self.max_behind_ms = 0.0
+        self.alarms: list[Alarm] = []
 
     @property
     def done(self) -> bool:
@@ -104,6 +114,8 @@ class Line:
                     self._fault(sentence)
             case Lost(sentence):
                 self._fault(sentence)
+            case Drifted(alarm):
+                self.alarms.append(alarm)
             case Finish():
                 self.finishing = True
                 self._leave()

@@ -32,6 +32,7 @@ class Answer:
     decode_ms: float | None = None
     infer_ms: float | None = None
     decide_ms: float | None = None
+    picture: np.ndarray | None = None  # (H, W, 3) uint8: what was decided on; not kept
 
 
 def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answer]:
@@ -65,7 +66,9 @@ def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answe
             return Answer(Failed(part, ENGINE, f"{type(error).__name__}: {error}", now_ns()), decode_ms=decode_ms)
         decided = now_ns()
         event = Answered(part, decision, decided)
-        return Answer(event, logits, decision, decode_ms, (inferred - decoded) / 1e6, (decided - inferred) / 1e6)
+        return Answer(
+            event, logits, decision, decode_ms, (inferred - decoded) / 1e6, (decided - inferred) / 1e6, picture
+        )
 
     return answer
 

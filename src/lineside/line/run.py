@@ -1,10 +1,12 @@
 """The line: source → engine → station → verdict, and beside it the store and the sinks.
 
-Four threads, one job each; only the first knows the station:
+Four threads, and one a durable sink, one job each; only the first knows the station:
     main      takes messages from one inbox in their order: station, verdicts, deadlines (line/control.py)
     camera    lets frames in (line/camera.py)
-    engine    decodes, infers, decides, one part at a time (line/decide.py)
-    recorder  commits results in groups, then tells the sinks (store/recorder.py)
+    engine    decodes, infers, decides, one part at a time (line/decide.py); then looks for drift (line/drift.py)
+    recorder  commits results and outbox entries in groups, then tells the sinks (store/recorder.py)
+    courier   sends what its sink's outbox holds until the consumer acknowledges it (line/courier.py)
+and with a gate two more, which tell the PLC and watch the time that takes (line/gate/gate.py)
 
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
            after the first, whether or not the line is ready (a conveyor does not wait). Its deadline and latency count
@@ -18,21 +20,27 @@ Stopping   on request (Ctrl-C, SIGTERM) the part in flight gets its verdict and 
 
 import itertools
 import queue
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lineside import __version__
 from lineside.bundle.model import Model
 from lineside.errors import SettingsError
+from lineside.evidence.drift import Detector
 from lineside.line import station as st
 from lineside.line.camera import Room, take
-from lineside.line.control import Actuator, Inbox, Line, Lost, no_actuator
+from lineside.line.control import Actuator, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
+from lineside.line.drift import watcher
+from lineside.line.gate.gate import Gate
 from lineside.line.row import Flight, inspection, stages_ms
+from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import Summary, Tally
@@ -48,17 +56,24 @@ PROGRESS_EVERY_S = 0.2
 CLOSE_S = 60.0  # for the store and the sinks to take the last results
 
 
+def unheard(sentence: str) -> None:
+    """Nobody is told while the line runs; the summary has it."""
+
+
 def run(
     model: Model,
     source: Source,
-    sinks: Sequence[Sink],
+    sinks: Sequence[Sink | Durable],
     store: "Engine",
     *,
     deadline_ms: float | None = None,
     max_fps: float | None = None,
     parts: int | None = None,
     actuate: Actuator = no_actuator,
+    gate: Gate | None = None,
     inbox: Inbox | None = None,
+    drift: Detector | None = None,
+    say: Callable[[str], None] = unheard,
     progress: Progress = silent,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Summary:
@@ -66,9 +81,14 @@ def run(
 
     deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
     is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
-    for it. The summary's `fault` says why the line stopped by itself. SettingsError for a bundle that can accept
-    nothing; LineError where engine or store does not start, or a rounded model answers otherwise than it did.
+    for it. gate: an opened one is told instead, and closed at the end. drift watches what was decided on; its alarms
+    stop nothing. say is told of them, and of durable sinks in trouble, at once and in another thread. The summary's
+    `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing; LineError where
+    engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
+    from lineside.line.courier import Courier
+    from lineside.store.open import where
+    from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
 
     _check(deadline_ms, max_fps, parts)
@@ -80,13 +100,32 @@ def run(
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
     settings = {"deadline_ms": deadline_ms, "max_fps": max_fps, "parts": parts, "sinks": [s.url for s in sinks]}
+    settings["gate"] = gate.url if gate else None
     row = _run_row(model, source, settings)
 
+    durable = [sink for sink in sinks if isinstance(sink, Durable)]
+    if len({sink.key for sink in durable}) < len(durable):
+        raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
+    immediate = [sink for sink in sinks if isinstance(sink, Sink)]
+    who = f"{socket.gethostname()} {where(store)}"
+    couriers = [Courier(store, sink, who, say=say) for sink in durable]
+
     def tell(group: Sequence[Inspection]) -> None:
-        for sink in sinks:
+        for courier in couriers:
+            courier.wake()
+        for sink in immediate:
             sink.tell(group)
 
-    recorder = Recorder(store, row, tell=tell, failed=lambda sentence: inbox.put(Lost(sentence)), room=_room(first))
+    if gate:
+        gate.start(lambda sentence: inbox.put(Lost(sentence)))
+    recorder = Recorder(
+        store,
+        row,
+        tell=tell,
+        failed=lambda sentence: inbox.put(Lost(sentence)),
+        room=_room(first),
+        boxes=[Box(sink.key, sink.limit) for sink in durable],
+    )
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
     room = Room(2 if max_fps is None else IN_FLIGHT)  # 2: one in flight, one that is ready to follow
@@ -96,8 +135,13 @@ def run(
     total = min((n for n in (source.total, parts) if n is not None), default=None)
 
     def engine() -> None:
+        see = None if drift is None else watcher(drift, lambda: not todo.empty())
         while (frame := todo.get()) is not None:
-            inbox.put(answer(frame))
+            said = answer(frame)
+            inbox.put(replace(said, picture=None))
+            if see and (alarm := see(said)):
+                inbox.put(Drifted(alarm))
+                say(alarm.sentence())
 
     def camera() -> None:
         chained = frames if first is None else itertools.chain([first], frames)
@@ -127,8 +171,10 @@ def run(
             progress(tally.parts, total or tally.parts, f"{tally.verdicts['reject']:,} rejected")
 
     threads = [threading.Thread(target=job, name=job.__name__, daemon=True) for job in (engine, camera)]
-    for thread in threads:
+    for thread in (*threads, *couriers):
         thread.start()
+    if gate:
+        actuate = gate.actuate
     line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
     started_ns = drawn_ns = now_ns()
     try:
@@ -140,7 +186,13 @@ def run(
     finally:
         halt.set()
         todo.put(None)
-        recorder.close(datetime.now(UTC), CLOSE_S)
+        if gate:
+            gate.close("fault" if line.state.mode == "fault" else "stopped")
+        try:
+            recorder.close(datetime.now(UTC), CLOSE_S)
+        finally:
+            for courier in couriers:
+                courier.close()
     draw(0)
 
     return tally.summary(
@@ -152,7 +204,10 @@ def run(
         stored=recorder.committed,
         lost=recorder.lost,
         interrupted=line.finishing,
-        fault=line.state.detail or recorder.error,
+        fault=line.state.detail or (gate.error if gate else "") or recorder.error,
+        alarms=tuple(line.alarms),
+        wire=gate.latency() if gate else None,
+        outboxes=tuple(courier.sent() for courier in couriers),
     )
 
 

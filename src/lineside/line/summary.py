@@ -7,11 +7,16 @@ out pictures that the bundle was trained or calibrated on.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from lineside.evidence.drift import Alarm
 from lineside.evidence.intervals import Estimate, clopper_pearson
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
 from lineside.line.station import DEADLINE, REASONS
+
+if TYPE_CHECKING:  # it imports SQLAlchemy
+    from lineside.line.courier import Sent
 
 STAGES = {  # name: what it is
     "decode": "file → pixels",
@@ -19,6 +24,7 @@ STAGES = {  # name: what it is
     "decide": "logits → decision",
     "total": "trigger → verdict",
 }
+WIRE = "verdict → confirmed by the PLC"  # measured by the gate, where there is one
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Summary:
     learnt: int  # parts of known truth that the bundle has learnt: in none of the six numbers above
     again: int  # parts in those numbers that are further exposures of a part that had come before
     latency_ms: dict[str, Latency]  # by STAGES
+    wire_ms: Latency | None  # verdict → confirmed by the gate's PLC; None: no gate
     seconds: float  # first trigger → last verdict
     parts_per_second: float | None
     max_behind_ms: float | None  # with --max-fps: how late the most delayed trigger was
@@ -46,6 +53,8 @@ class Summary:
     interrupted: bool
     fault: str  # why the line stopped by itself; "" if it did not
     run_id: str
+    alarms: tuple[Alarm, ...]  # of drift
+    outboxes: "tuple[Sent, ...]" = ()  # of the durable sinks
 
 
 class Tally:
@@ -87,6 +96,9 @@ class Tally:
         lost: int,
         interrupted: bool,
         fault: str,
+        alarms: tuple[Alarm, ...] = (),
+        wire: Latency | None = None,
+        outboxes: "tuple[Sent, ...]" = (),
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
         return Summary(
@@ -105,6 +117,7 @@ class Tally:
             learnt=self.learnt,
             again=self.again,
             latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
+            wire_ms=wire,
             seconds=seconds,
             parts_per_second=self.parts / seconds if seconds > 0 else None,
             max_behind_ms=max_behind_ms,
@@ -113,6 +126,8 @@ class Tally:
             interrupted=interrupted,
             fault=fault,
             run_id=run_id,
+            alarms=alarms,
+            outboxes=outboxes,
         )
 
 
@@ -142,24 +157,40 @@ def text(s: Summary) -> str:
         lines.append(
             f"{s.learnt:,} parts not counted there: the bundle was trained or calibrated on these very pictures"
         )
+    lines += [alarm.sentence() for alarm in s.alarms]
     lines += ["", _table(s)]
     if s.max_behind_ms is not None and s.max_behind_ms > 1:
         lines.append(
             f"the line fell behind its triggers by up to {s.max_behind_ms:,.0f} ms (times count from the trigger)"
         )
+    if s.wire_ms and s.wire_ms.n < s.parts:
+        lines.append(f"{s.parts - s.wire_ms.n:,} of these verdicts were NOT confirmed by the PLC")
     lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
+    lines += [_outbox(sent) for sent in s.outboxes]
     return "\n".join(lines)
+
+
+def _outbox(sent: "Sent") -> str:
+    said = f"{sent.url}: {sent.acknowledged:,} results acknowledged"
+    if sent.again:
+        said += f", {sent.again:,} sent more than once"
+    if sent.strange:
+        said += f", {sent.strange:,} acknowledgements of something else"
+    if sent.pending:
+        said += f"; {sent.pending:,} WAIT in the outbox for the next start, the oldest for {sent.oldest_s or 0:,.0f} s"
+    return said + (f" ({sent.trouble})" if sent.trouble else "")
 
 
 def _table(s: Summary) -> str:
     names = [*PERCENTILES, "max", "mean"]
     rows = [f"{'ms per part':<12}" + "".join(f"{name:>9}" for name in names) + f"{'n':>10}"]
-    for stage, latency in s.latency_ms.items():
+    stages = [(stage, latency, STAGES[stage]) for stage, latency in s.latency_ms.items()]
+    for stage, latency, what in stages + ([("wire", s.wire_ms, WIRE)] if s.wire_ms else []):
         if latency.percentiles is None or latency.max is None or latency.mean is None:
             continue
         values = [*latency.percentiles.values(), latency.max, latency.mean]
         numbers = "".join(f"{_ms(v):>9}" for v in values)
-        rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {STAGES[stage]}")
+        rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {what}")
     return "\n".join(rows)
 
 

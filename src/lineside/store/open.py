@@ -1,4 +1,5 @@
-"""Open the store: SQLite in WAL mode, made on first use, refused with a sentence where it can not be relied on.
+"""Open the store: SQLite in WAL mode, or a PostgreSQL database (postgresql.py); made on first use, brought to this
+version if it is older, refused with a sentence where it can not be relied on.
 
 synchronous = FULL: a commit returns after the disk has it. What is told to a sink is therefore neither lost by kill -9
 (NORMAL would do for that: the page cache belongs to the kernel) nor by a power cut (NORMAL may lose the last commits,
@@ -16,11 +17,12 @@ from sqlalchemy.exc import DBAPIError
 
 from lineside.bundle.folder import beside
 from lineside.errors import LineError
-from lineside.store.tables import METADATA, VERSION
+from lineside.store.tables import VERSION
 
 BUSY_S = 30.0
 APPLICATION_ID = 0x4C4E5344  # "LNSD", so that the program `file` and we know whose database this is
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON")
+READS = "lineside_reads"  # execution option: this connection only reads, and waits for no writer
 
 
 def default_store(bundle: Path) -> Path:
@@ -28,8 +30,18 @@ def default_store(bundle: Path) -> Path:
     return beside(bundle, ".db")
 
 
-def open_store(path: Path) -> Engine:
-    """The store in this file, made if it is not there. LineError says why it can't be written, and what to do."""
+def open_store(path: Path | str, *, make: bool = True) -> Engine:
+    """The store in this file or PostgreSQL URL, made (if `make`) where there is none, and of this version.
+
+    LineError says why it can't be written, and what to do.
+    """
+    if is_url(path):
+        from lineside.store.postgresql import open_database
+
+        return open_database(str(path), make=make)
+    path = Path(path)
+    if not make and not path.is_file():
+        raise LineError(f"{path}: there is no store here; name the file that `lineside run` wrote")
     if not path.parent.is_dir():
         raise LineError(
             f"{path}: the folder {path.parent} does not exist; make it, or name another file with --store FILE"
@@ -40,15 +52,13 @@ def open_store(path: Path) -> Engine:
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begin)
     try:
-        with engine.connect() as connection:
-            ready = _ours(connection, path)
-        if not ready:
+        with reading(engine) as connection:
+            version = _version(connection, path)
+        if version == 0:
             _to_wal(engine, path)
+        if version < VERSION:
             with engine.begin() as connection:
-                if not _ours(connection, path):  # another process may have made it meanwhile
-                    METADATA.create_all(connection)
-                    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-                    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+                _bring_up(connection, path)
     except DBAPIError as error:
         engine.dispose()
         raise LineError(why(error, path)) from None
@@ -58,9 +68,28 @@ def open_store(path: Path) -> Engine:
     return engine
 
 
+def is_url(path: Path | str) -> bool:
+    """Whether this names a database on a server, not a file."""
+    return isinstance(path, str) and path.startswith("postgresql:")
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection that only reads."""
+    return engine.connect().execution_options(**{READS: True})
+
+
+def where(engine: Engine) -> str:
+    """The store's name in messages."""
+    sqlite = engine.dialect.name == "sqlite"
+    return engine.url.database or "" if sqlite else engine.url.set(drivername="postgresql").render_as_string()
+
+
 def why(error: Exception, path: Path | str) -> str:
     """A store's error as a sentence with a remedy."""
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if is_url(str(path)):
+        text = " ".join(text.split())
+        return f"{path}: {text}: look at the database server, or name another store with --store"
     remedies = {
         "readonly": "the store can not be written; name a file in a folder that can, with --store FILE",
         "unable to open": "the store can not be opened or made; name a file in a writable folder, with --store FILE",
@@ -81,7 +110,8 @@ def _connected(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")  # wait for another writer here, never half way
+    reads = connection.get_execution_options().get(READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")  # wait for another writer here, never half way
 
 
 def _sqlite(path: Path) -> bool:
@@ -93,13 +123,13 @@ def _sqlite(path: Path) -> bool:
         raise LineError(f"{path}: can not be read ({error.strerror}); name another file with --store FILE") from None
 
 
-def _ours(connection: Connection, path: Path) -> bool:
-    """Whether this is a store of this version; False for a new file. LineError for anything else, left as it is."""
+def _version(connection: Connection, path: Path) -> int:
+    """Of the store's tables; 0 for a new file. LineError for what is no store of ours or too new, left as it is."""
     identity = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-    if identity == APPLICATION_ID and version == VERSION:
-        return True
+    if identity == APPLICATION_ID and 0 < version <= VERSION:
+        return version
     if identity == APPLICATION_ID:
         raise LineError(
             f"{path}: the store has version {version}, this program knows {VERSION}; update it with: "
@@ -107,7 +137,22 @@ def _ours(connection: Connection, path: Path) -> bool:
         )
     if version or identity or tables:
         raise LineError(f"{path}: this SQLite file belongs to another program; name another file with --store FILE")
-    return False
+    return 0
+
+
+def _bring_up(connection: Connection, path: Path) -> None:
+    """Make the tables, or bring them to this version; another process may have done it meanwhile."""
+    from lineside.store import migrate
+
+    version = _version(connection, path)
+    if version == VERSION:
+        return
+    if version:
+        migrate.upgrade(connection)
+    else:
+        migrate.make(connection)
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 
 def _to_wal(engine: Engine, path: Path) -> None:

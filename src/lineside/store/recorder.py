@@ -1,25 +1,32 @@
 """The recorder: puts inspections into the store, in order, in a thread of its own, and only then lets others be told.
 
 `put` returns at once and never waits for the disk. The thread gathers a group (GATHER_S), commits it, and calls
-tell(group). At most `room` inspections may be under way: `enter` is where the line waits,
-before it takes a part, so a slow disk slows the trigger and never a verdict.
+tell(group). In the same transaction every inspection is chained (chain.py) and put into the outbox of every sink that
+has one (outbox.py): nobody is told what is not stored, and what is stored is not forgotten. At most `room` inspections
+may be under way: `enter` is where the line waits, before it takes a part, so a slow disk slows the trigger and never a
+verdict.
 
 When a commit or a telling fails, nothing more is written or told; `failed(sentence)` is called once, and `lost` counts
-what was put and did not reach the store.
+what was put and did not reach the store. An outbox that is fuller than it may be calls `failed` once too, but its
+entries are stored: that the line stops must not lose what it has decided.
 """
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, insert, update
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError, LinesideError
-from lineside.store.open import why
+from lineside.store import outbox
+from lineside.store.chain import append, run_hash
+from lineside.store.open import where, why
 from lineside.store.records import Inspection, Run
 from lineside.store.tables import INSPECTION, RUN
 
@@ -41,9 +48,12 @@ class Recorder:
         tell: Callable[[Sequence[Inspection]], None],
         failed: Callable[[str], None],
         room: int = 256,
+        boxes: Sequence[outbox.Box] = (),
     ):
-        self._engine, self._run_id, self._tell, self._failed = engine, run.id, tell, failed
-        self._where = engine.url.database or str(engine.url)
+        self._engine, self._run_id, self._tell, self._failed, self._boxes = engine, run.id, tell, failed, boxes
+        self._where = where(engine)
+        self._run_hash = run_hash(asdict(run))
+        self._full = False
         self._free = threading.Semaphore(room)
         self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
         self._insert = insert(INSPECTION)
@@ -53,6 +63,8 @@ class Recorder:
         try:
             with engine.begin() as connection:
                 connection.execute(insert(RUN), asdict(run))
+                for box in boxes:
+                    outbox.enlist(connection, box.key)
         except DBAPIError as error:
             raise LineError(why(error, self._where)) from None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -111,12 +123,17 @@ class Recorder:
         stored = False
         try:
             group = [make() for make in makes]
-            rows = [{column: getattr(inspection, column) for column in COLUMNS} for inspection in group]
+            rows = [{column: _storable(getattr(inspection, column)) for column in COLUMNS} for inspection in group]
             with self._engine.begin() as connection:
                 connection.execute(self._insert, rows)
+                append(connection, self._run_hash, rows)
+                full = [outbox.put(connection, box, [row["id"] for row in rows]) for box in self._boxes]
             stored = True
             self.committed += len(group)
             self._tell(group)
+            if any(full) and not self._full:
+                self._full = True
+                self._failed(next(filter(None, full)))
         except Exception as error:  # whatever it was: the line must hear of it and go to its safe state
             self.lost += 0 if stored else len(makes)
             if isinstance(error, DBAPIError):
@@ -124,3 +141,8 @@ class Recorder:
             else:
                 self.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
             self._failed(self.error)
+
+
+def _storable(value: Any) -> Any:
+    """NaN and infinity as null: SQLite would make null of NaN, PostgreSQL not, and the chain must fit what is there."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -44,5 +44,5 @@ class Inspection:
 
 
 def printable(text: str) -> str:
-    """text as UTF-8 can hold it: the stray bytes of a foreign file name become \\udcff and the like."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """text as any database can hold it: stray bytes of a foreign file name become \\udcff and the like, NUL \\x00."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -1,11 +1,19 @@
-"""The tables: runs and inspections. Portable SQL types only: the same tables serve SQLite and PostgreSQL.
+"""The tables. Portable SQL types only: the same tables serve SQLite and PostgreSQL.
 
-A run is one start of `lineside run`; ended is null while it runs, and for ever when it was killed. An inspection is one
-part's verdict; its id is unique in the world, so that whoever is told twice can see it. Times are UTC.
+run         one start of `lineside run`; ended is null while it runs, and for ever when it was killed
+inspection  one part's verdict; its id is unique in the world, so that whoever is told twice can see it
+chain       the inspections in the order in which they were stored, each with a hash over the one before (chain.py)
+anchor      where the chain begins after old rows were deleted
+sink        who is told through an outbox, and the number of the last entry written for him
+outbox      which inspection a sink must be told; closed when the consumer has acknowledged it (outbox.py)
+picture     the pictures that were kept, by the inspection's sha256 (pictures.py)
+
+Times are UTC. A change here is a migration in migrations/versions, and VERSION with it; a test compares both.
 """
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -16,11 +24,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from lineside.store.utc import Utc
 
-VERSION = 1  # of the tables; in SQLite's user_version
+VERSION = 2  # of the tables; in SQLite's user_version, and the newest migration
 
 METADATA = MetaData(
     naming_convention={
@@ -69,4 +78,56 @@ INSPECTION = Table(
     Column("total_ms", Float, nullable=False),  # captured → verdict
     UniqueConstraint("run_id", "sequence"),
     Index(None, "decided"),
+)
+
+CHAIN = Table(
+    "chain",
+    METADATA,
+    Column("place", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … in the store, no gaps
+    Column("inspection_id", String(32), ForeignKey("inspection.id"), nullable=False, unique=True),
+    Column("hash", String(64), nullable=False),
+)
+
+ANCHOR = Table(
+    "anchor",
+    METADATA,
+    Column("place", BigInteger, primary_key=True, autoincrement=False),  # the last place that was deleted
+    Column("hash", String(64), nullable=False),  # its hash: what the first row that is left goes on from
+    Column("at", Utc, nullable=False),
+    Column("inspections", BigInteger, nullable=False),  # how many were deleted then
+)
+
+SINK = Table(
+    "sink",
+    METADATA,
+    Column("key", Text, primary_key=True),  # who is told: its URL without options
+    Column("last", BigInteger, nullable=False),  # number of the newest entry; 0: none yet
+)
+
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("sink", Text, ForeignKey("sink.key"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … for this sink, no gaps
+    Column("inspection_id", String(32), ForeignKey("inspection.id"), nullable=False),
+    Column("closed", Utc),  # when the consumer acknowledged it; null: not yet
+    UniqueConstraint("sink", "inspection_id"),
+    Index("ix_outbox_inspection_id", "inspection_id"),
+    Index(
+        "ix_outbox_open",
+        "sink",
+        "number",
+        sqlite_where=text("closed IS NULL"),
+        postgresql_where=text("closed IS NULL"),
+    ),
+)
+
+PICTURE = Table(
+    "picture",
+    METADATA,
+    Column("sha256", String(64), primary_key=True),  # inspection.sha256
+    Column("file", Text, nullable=False),  # relative to the folder of pictures, "/"-separated
+    Column("bytes", BigInteger, nullable=False),
+    Column("kept", Utc, nullable=False),  # when it came last: the oldest goes first
+    Index("ix_picture_kept", "kept"),
 )

@@ -1,22 +1,26 @@
 """Sinks by URL scheme. A sink's module is imported when its scheme is asked for.
 
 To add one: a module with `connect(url, where, bundle) -> Sink` and its row here. where is the URL after the scheme;
-bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in there.
+bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in there. A sink whose
+consumer acknowledges what he has got is a Durable: told through the outbox.
 """
 
 import importlib
 from pathlib import Path
 
+from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
 from lineside.line.url import split
 
 SINKS = {  # scheme: module
     "csv": "lineside.line.sink.csv",
+    "mqtt": "lineside.line.sink.mqtt",
     "stdout": "lineside.line.sink.stdout",
+    "webhook": "lineside.line.sink.webhook",
 }
 
 
-def open_sink(url: str, bundle: Path | None = None) -> Sink:
+def open_sink(url: str, bundle: Path | None = None) -> Sink | Durable:
     """The sink of a URL such as csv:results.csv or stdout:; bundle: the path where nothing may be written."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
     return importlib.import_module(SINKS[scheme]).connect(url, where, bundle)

@@ -43,7 +43,7 @@ def connect(url: str, where: str, bundle: Path | None) -> Sink:
         raise
 
     def tell(group: Sequence[Inspection]) -> None:
-        _write(file, b"".join(line([_field(value) for value in written(one).values()]) for one in group), url)
+        _write(file, b"".join(line([field(value) for value in written(one).values()]) for one in group), url)
 
     return Sink(url, tell, lambda: os.close(file))
 
@@ -55,7 +55,7 @@ def line(values: Sequence[Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def _field(value: Any) -> Any:
+def field(value: Any) -> Any:
     if isinstance(value, dict):
         return json.dumps(value, allow_nan=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -126,7 +126,7 @@ def evaluate(
     ONNX Runtime's float32 is what is measured.
     seed: of the bootstrap. BundleError, DataError and SettingsError say what is wrong and what to do.
     """
-    bundle, split, calibrate = steady(path, _kept)
+    bundle, split, calibrate = steady(path, kept)
     manifest = bundle.manifest
     point = operating_point(manifest, calibrate, max_escape, confidence)
     is_new = point != manifest.operating_point
@@ -136,7 +136,7 @@ def evaluate(
     with watch("checking") as progress:
         checkup = check(read(source, quarantine=quarantine), progress=progress)
     new = unseen(checkup, split, manifest.classes)
-    _refuse_tiny(checkup, new.rows, manifest.input.min_side_px)
+    refuse_tiny(checkup, new.rows, manifest.input.min_side_px)
     pictures = tuple(checkup.pictures[i] for i in new.rows)
     index = {name: k for k, name in enumerate(manifest.classes)}
     labels = np.array([index[p.label] for p in pictures], np.int64)
@@ -238,7 +238,8 @@ def metrics(evaluation: Evaluation) -> dict[str, Estimate]:
     return evaluation.score.metrics("test")
 
 
-def _kept(bundle: Bundle) -> tuple[Bundle, Split, Calibrate]:
+def kept(bundle: Bundle) -> tuple[Bundle, Split, Calibrate]:
+    """What a bundle keeps of its making: a job for bundle.folder.steady."""
     manifest = bundle.manifest
     where = f"{bundle.path}: calibrate.csv"
     rows = parity.read_reference(bundle.read("calibrate.csv"), manifest.classes, manifest.accept, where)
@@ -254,7 +255,8 @@ def _groups(names: Sequence[str], split: Split) -> tuple[str | None, ...] | None
     return None if all(g is None for g in groups) else groups
 
 
-def _refuse_tiny(checkup: Checkup, rows: np.ndarray, min_side_px: int) -> None:
+def refuse_tiny(checkup: Checkup, rows: np.ndarray, min_side_px: int) -> None:
+    """DataError where one of these pictures is smaller than the bundle takes."""
     small = [i for i in rows if checkup.size_px[i].min() < min_side_px]
     if small:
         width, height = checkup.size_px[small[0]]

@@ -263,7 +263,7 @@ def _fine_tune(
     return state
 
 
-def reference_logits(net_input: Input, net: nn.Module, paths: list[Path], progress: Progress) -> np.ndarray:
+def reference_logits(net_input: nn.Module, net: nn.Module, paths: list[Path], progress: Progress) -> np.ndarray:
     """(N, K) float32: what the trained net itself says to each picture, one at a time, in float32."""
     rows: list[Tensor] = []
     with torch.inference_mode():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lineside import labels
-from lineside.bundle import export, folder
+from lineside.bundle import export, folder, parity
 from lineside.bundle.manifest import Manifest
 from lineside.data import doctor, read
 from lineside.data import split as splitting
@@ -71,15 +71,14 @@ def make(
         fitted = fit(split, classes, source, run, decided, promise, ranks, screen if ranks.first else QUIET)
         if ranks.first:
             with screen.watch("export and parity") as progress:
-                export.write(fitted.trained, bundle, decide=verdicts(fitted), progress=progress)
+                export.write(fitted.trained, bundle, decide=verdicts(fitted.trained), progress=progress)
             run.end({"ended": fitted.ended, "epochs": fitted.epochs, "seconds": fitted.seconds})
         ranks.barrier()
     return Made(bundle, folder.open_bundle(bundle).manifest, run, fitted)
 
 
-def verdicts(fitted: Fitted):
+def verdicts(trained: export.Trained) -> parity.Decide:
     """(N, K) logits → (N,) verdicts of a trained net; class names where it only sorts."""
-    trained = fitted.trained
     decide = decode.decider(trained.classes, trained.accept, trained.operating_point)
 
     def of(logits: np.ndarray) -> np.ndarray:

@@ -77,7 +77,8 @@ def decide(
         why.append(f"net {recipe.net}: as asked; {took:.1f} ms a picture here, {max_latency_ms:g} allowed")
     row = find(recipe.net)
     recipe = replace(recipe, size_px=_side(recipe, row))
-    _fits(recipe, row)
+    if recipe.size_px != row.size_px:
+        _fits(recipe, row)
     pretrained = bool(row.weights) and recipe.weights != "none"
     if recipe.freeze_below == "auto":
         stage = next(s.name for s in row.stages if s.stride >= FREEZE_TO_STRIDE) if pretrained else ""
@@ -149,9 +150,10 @@ def _choose(
         )
     names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0])]
     if len(names) == 1 and max_latency_ms is None:
-        others = ", ".join(name for name, row in NETS.items() if row.weights and name not in names)
+        others = sum(bool(row.weights) for row in NETS.values()) - 1
         return replace(recipe, net=names[0]), [
-            f"net {names[0]}: the only one whose weights are on this machine (--net can download those of {others})"
+            f"net {names[0]}: the only one whose weights are on this machine (--net NAME can download those of "
+            f"{others} others; lineside nets --weights any lists them)"
         ]
     said, candidates = [], []
     for name in names:

@@ -46,7 +46,7 @@ def facts(e: Evaluation) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
         ("machine", f"{parity.machine()}; this run, one picture at a time, decoding not included"),
         ("model file", f"{len(e.bundle.read(e.model.served.file)) / 1024:,.0f} KiB"),
         ("parameters", _parameters(e)),
-        ("net", f"{m.net}, {m.input.size_px} px"),
+        ("net", m.made_of),
     )
     data = (
         ("test pictures", _counts(e)),

@@ -1,0 +1,24 @@
+"""Gates by URL scheme. A gate's module is imported when its scheme is asked for.
+
+To add one: a module with `connect(url, where) -> (Wire, Timing)` and its row here. where is the URL after the scheme.
+LineError says what does not answer; SettingsError what is wrong in the URL.
+"""
+
+import importlib
+import time
+from collections.abc import Callable
+
+from lineside.line.gate.gate import Gate
+from lineside.line.url import split
+
+GATES = {  # scheme: module
+    "modbus": "lineside.line.gate.modbus",
+    "s7": "lineside.line.gate.s7",
+}
+
+
+def open_gate(url: str, now_ns: Callable[[], int] = time.monotonic_ns) -> Gate:
+    """The gate of a URL such as modbus://10.0.0.5?unit=1: connected, and not yet told anything."""
+    scheme, where = split(url, GATES, "gate", "modbus://HOST:PORT")
+    wire, timing = importlib.import_module(GATES[scheme]).connect(url, where)
+    return Gate(wire, timing, now_ns)

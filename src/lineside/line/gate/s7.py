@@ -1,0 +1,104 @@
+"""s7://HOST?db=100, a Siemens S7 PLC: one data block, by the classic S7 protocol (python-snap7).
+
+Big-endian, absolute addresses from `offset`: the block must be "non-optimized", PUT/GET access allowed (docs/plc.md).
+     0.0 REJECT  BOOL   rests at 1; 0 only for an accepted part
+     0.1 PASS    BOOL   its opposite: rests at 0. Equal bits are a defect, or memory that nobody wrote: reject.
+     1   VERDICT BYTE      2  REASON BYTE      3  reserved
+     4   SEQUENCE UDINT    8  ACCEPTED UDINT   12  HELD UDINT   16  REJECTED UDINT
+    20   COUNT UINT
+    22   HEARTBEAT UINT   24  STATE BYTE       25  reserved
+A verdict is one write of bytes 0 to 21, COUNT in its last; the heartbeat is one of 22 to 25.
+"""
+
+import logging
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lineside.errors import LineError, MissingExtra
+from lineside.line.gate.address import address
+from lineside.line.gate.wire import OTHER_REASON, REASONS, VERDICTS, Telegram, Timing, Wire
+
+PORT = 102
+COUNT, HEARTBEAT, SIZE = 20, 22, 26
+REJECT_BITS, PASS_BITS = 0b01, 0b10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Timing):
+    rack: int = 0
+    slot: int = 1  # 1: S7-1200 and S7-1500; 2: S7-300
+    db: int = 100  # number of the data block
+    offset: int = 0  # of its first byte
+
+    def __post_init__(self):
+        Timing.__post_init__(self)
+        for name, low, high in (("rack", 0, 7), ("slot", 0, 31), ("db", 1, 65535), ("offset", 0, 65536 - SIZE)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: expected {low} to {high}, got {getattr(self, name)}")
+
+
+def block(telegram: Telegram) -> bytes:
+    """Bytes 0 to 21."""
+    bits = PASS_BITS if telegram.verdict == "accept" else REJECT_BITS
+    reason = REASONS.get(telegram.reason, OTHER_REASON)
+    counts = (n % 2**32 for n in (telegram.sequence, telegram.accepted, telegram.held, telegram.rejected))
+    return struct.pack(">BBBxIIIIH", bits, VERDICTS[telegram.verdict], reason, *counts, telegram.count)
+
+
+def connect(url: str, where: str) -> tuple[Wire, Timing]:
+    host, port, given = address(url, where, Settings, PORT)
+    try:
+        from snap7.client import Client
+    except ImportError:
+        raise MissingExtra("a gate by S7", "python-snap7", "s7") from None
+    logging.getLogger("snap7").addHandler(logging.NullHandler())  # what it has to say comes as an error
+    client = Client()  # auto_reconnect is off
+    try:
+        client.connect(host, given.rack, given.slot, port)
+        connection = client.connection
+        assert connection is not None  # connect() raises otherwise
+        assert connection.socket is not None
+        connection.socket.settimeout(given.deadline_ms / 1e3)  # of each receive; gate-watch sees the whole
+    except Exception as error:
+        raise LineError(
+            f"{url}: no connection ({error}); is the PLC on, are rack= and slot= right, is PUT/GET access allowed, and "
+            "does no firewall stand between?"
+        ) from None
+
+    def ask(what: str, send: Callable[[], Any]) -> Any:
+        if not connection.connected:
+            raise LineError(f"{url}: {what}: the connection is lost; start the line again when the PLC is there")
+        try:
+            return send()
+        except Exception as error:  # snap7's own, and what a garbled answer raises inside it
+            raise LineError(
+                f"{url}: {what}: not confirmed ({str(error) or type(error).__name__}); if it was refused, look at db= "
+                "and at the block's size and access"
+            ) from None
+
+    def write(what: str, at: int, data: bytes) -> None:
+        ask(what, lambda: client.db_write(given.db, given.offset + at, bytearray(data)))
+
+    def beat(beats: int, state: int) -> None:
+        write("heartbeat", HEARTBEAT, struct.pack(">HBx", beats, state))
+
+    def close() -> None:
+        client.disconnect()
+
+    try:
+        count = ask("count", lambda: client.db_read(given.db, given.offset + COUNT, 2))
+        if len(count) != 2:
+            raise LineError(f"{url}: count: the PLC sent {len(count)} bytes, not 2")
+    except LineError:
+        close()
+        raise
+    return Wire(
+        url,
+        int.from_bytes(count, "big"),
+        lambda telegram: write("verdict", 0, block(telegram)),
+        lambda: write("rest", 0, bytes([REJECT_BITS])),
+        beat,
+        close,
+    ), given

@@ -1,0 +1,66 @@
+"""A result as the JSON that mqtt: and webhook: send. docs/sinks.md has it field by field.
+
+ResultMetaData  names, types and codes of ResultMetaDataType in OPC 40001-101 (Machinery: Result Transfer) 1.01, 10.6,
+                with ResultEvaluationEnum (10.3) and ProcessingTimesDataType (10.4). Optional fields that nothing is
+                known for are not there. Durations in milliseconds (OPC UA Duration), texts as LocalizedText.
+lineside        our own: the inspection as in every other sink, and what makes it checkable.
+
+The same result is the same bytes each time it is sent: everything comes from the store.
+"""
+
+import json
+from typing import Any
+
+from lineside.line.sink.sink import written
+from lineside.line.station import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
+from lineside.store.outbox import Letter
+
+SCHEMA = 1
+UNDEFINED, OK, NOT_OK, NOT_DECIDABLE = 0, 1, 2, 3  # ResultEvaluationEnum
+COMPLETED, ABORTED, FAILED = 1, 3, 4  # ResultState
+EVALUATION = {"accept": OK, "hold": NOT_DECIDABLE, "reject": NOT_OK}  # of the model's own word
+STATE = {
+    DECIDED: COMPLETED,
+    NOT_FINITE: FAILED,
+    UNREADABLE: FAILED,
+    ENGINE: FAILED,
+    DEADLINE: ABORTED,
+    FAULT: ABORTED,
+    STOPPED: ABORTED,
+}
+SIMULATED = ("nuts:",)  # sources that show no real part
+
+
+def message(letter: Letter) -> dict[str, Any]:
+    """ResultMetaData and lineside. A part that was rejected without an answer is Undefined, never OK nor NotOK."""
+    one, run = letter.inspection, letter.run
+    row = written(one)
+    decided = one.reason == DECIDED
+    meta = {
+        "ResultId": one.id,
+        "IsPartial": False,
+        "IsSimulated": run.source.startswith(SIMULATED),
+        "ResultState": STATE.get(one.reason, FAILED),
+        "PartId": one.part_id,
+        "InternalRecipeId": run.bundle_sha256,
+        "JobId": one.run_id,
+        "CreationTime": row["decided"],
+        "ProcessingTimes": {
+            "StartTime": row["captured"],
+            "EndTime": row["decided"],
+            "ProcessingDuration": one.total_ms,
+        },
+        "ResultEvaluation": EVALUATION.get(one.verdict, UNDEFINED) if decided else UNDEFINED,
+        "ResultEvaluationDetails": {"Locale": "en", "Text": _details(one.verdict, one.reason, one.detail)},
+    }
+    ours = {"schema": SCHEMA, "number": letter.number, "hash": letter.hash, "bundle": run.bundle, "source": run.source}
+    return {"ResultMetaData": meta, "lineside": ours | row}
+
+
+def payload(letter: Letter) -> bytes:
+    """The message as UTF-8 (RFC 8259)."""
+    return json.dumps(message(letter), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _details(verdict: str, reason: str, detail: str) -> str:
+    return f"{verdict}: {reason}" + (f": {detail}" if detail else "")

@@ -1,0 +1,65 @@
+"""Version 2: the hash chain, the outbox, the pictures. What is there already is chained in the order it was stored.
+
+The tables are written out here and not taken from tables.py, which goes on changing; this file does not.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from lineside.store.chain import chain_what_is_there
+from lineside.store.utc import Utc
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "chain",
+        sa.Column("place", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("inspection_id", sa.String(32), nullable=False),
+        sa.Column("hash", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("place", name="pk_chain"),
+        sa.ForeignKeyConstraint(["inspection_id"], ["inspection.id"], name="fk_chain_inspection_id"),
+        sa.UniqueConstraint("inspection_id", name="uq_chain_inspection_id"),
+    )
+    op.create_table(
+        "anchor",
+        sa.Column("place", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("hash", sa.String(64), nullable=False),
+        sa.Column("at", Utc, nullable=False),
+        sa.Column("inspections", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("place", name="pk_anchor"),
+    )
+    op.create_table(
+        "sink",
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("last", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_sink"),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("sink", sa.Text, nullable=False),
+        sa.Column("number", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("inspection_id", sa.String(32), nullable=False),
+        sa.Column("closed", Utc),
+        sa.PrimaryKeyConstraint("sink", "number", name="pk_outbox"),
+        sa.ForeignKeyConstraint(["sink"], ["sink.key"], name="fk_outbox_sink"),
+        sa.ForeignKeyConstraint(["inspection_id"], ["inspection.id"], name="fk_outbox_inspection_id"),
+        sa.UniqueConstraint("sink", "inspection_id", name="uq_outbox_sink_inspection_id"),
+    )
+    op.create_index("ix_outbox_inspection_id", "outbox", ["inspection_id"])
+    still_open = sa.text("closed IS NULL")
+    op.create_index(
+        "ix_outbox_open", "outbox", ["sink", "number"], sqlite_where=still_open, postgresql_where=still_open
+    )
+    op.create_table(
+        "picture",
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("file", sa.Text, nullable=False),
+        sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("kept", Utc, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name="pk_picture"),
+    )
+    op.create_index("ix_picture_kept", "picture", ["kept"])
+    chain_what_is_there(op.get_bind())

@@ -1,0 +1,1 @@
+"""One file a version, in order: what changes in the tables, and with what is there."""

@@ -1,0 +1,88 @@
+"""`lineside history`: what was asked for, in order, as a table, JSON, CSV and Parquet."""
+
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lineside.cli.main import main
+from lineside.errors import SettingsError
+from lineside.store.history import Question, history, since
+from lineside.store.open import open_store
+from tests.store.rows import WHEN, inspection, record
+
+NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path):
+    engine = open_store(tmp_path / "line.db")
+    verdicts = {0: "accept", 1: "hold", 2: "reject"}
+    record(engine, [inspection(n, verdict=verdicts[n % 3], detail="=1+1" if n == 3 else "") for n in range(1, 31)])
+    engine.dispose()
+    return tmp_path / "line.db"
+
+
+def asked(path, **question):
+    engine = open_store(path)
+    found = [one.sequence for one in history(engine, Question(**question))]
+    engine.dispose()
+    return found
+
+
+def test_questions(path):
+    assert asked(path) == list(range(1, 31))
+    assert asked(path, verdict="reject") == list(range(2, 31, 3))
+    assert asked(path, part="7") == [7]
+    assert asked(path, limit=3) == [28, 29, 30]
+    assert asked(path, verdict="hold", limit=2) == [25, 28]
+    assert asked(path, since=WHEN + timedelta(seconds=28)) == [28, 29, 30]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11-22T14:00+01:00", NOW),
+        ("30m", NOW - timedelta(minutes=30)),
+        ("12h", NOW - timedelta(hours=12)),
+        ("7d", NOW - timedelta(days=7)),
+    ],
+)
+def test_since(text, time):
+    assert since(text, NOW) == time
+
+
+def test_since_that_is_no_time():
+    with pytest.raises(SettingsError, match="--since yesterday: expected a time such as"):
+        since("yesterday", NOW)
+
+
+def test_table_and_json(path, capsys):
+    assert main(["history", str(path), "--limit", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2:5] for line in lines] == [["29", "reject", "decided"], ["30", "accept", "decided"]]
+    assert main(["history", str(path), "--json", "--part", "5"]) == 0
+    assert json.loads(capsys.readouterr().out)["sequence"] == 5
+
+
+def test_csv_and_parquet_hold_the_same(path, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'lineside[parquet]'")
+    assert main(["history", str(path), "--csv", str(tmp_path / "a.csv")]) == 0
+    assert main(["history", str(path), "--parquet", str(tmp_path / "a.parquet")]) == 0
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [row["id"] for row in found]
+    assert (rows[2]["detail"], found[2]["detail"]) == ("'=1+1", "=1+1")
+    assert found[0]["decided"] == WHEN + timedelta(seconds=1)
+    assert found[0]["decide_ms"] is None
+    assert json.loads(found[0]["scores"]) == {"bad": 0.1, "good": 0.9}
+
+
+def test_a_file_that_is_there_is_left_alone(path, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("mine")
+    assert main(["history", str(path), "--csv", str(tmp_path / "a.csv")]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "a.csv").read_text() == "mine"
