@@ -117,6 +117,41 @@ def test_attention_on_real_tensors_counts_the_same():
     assert "attention" in {row.kind for row in found.rows}
 
 
+def test_a_linear_layer_over_constants_is_read_the_right_way_round():
+    """Swin-V2's curve of relative places: nothing in it comes of the picture."""
+    net = in_meta("swin_v2_t")
+    rows = [r for r in cost(net, (1, 3, 256, 256)).rows if r.path.startswith("stage1.block1.look.body.mix.mix.bias.")]
+    assert [(r.input, r.output, r.filters) for r in rows] == [
+        ((225, 2), (225, 512), 512),
+        ((225, 512), (225, 3), 3),
+    ]
+    kept = nn.Parameter(torch.ones(5, 7))  # weight @ x, where x comes of the input
+    (row,) = cost(Run(lambda x: kept @ x), (7, 3)).rows
+    assert (row.input, row.output, row.filters) == ((3, 7), (3, 5), 5)
+
+
+def test_every_row_knows_what_it_reads():
+    found = cost(in_meta("resnet18"), (1, 3, 224, 224))
+    assert found.rows[0].sources == ((-1, (1, 3, 224, 224)),)
+    add = next(i for i, row in enumerate(found.rows) if row.path == "stage1.0.add")
+    assert [(found.rows[at].path, shape) for at, shape in found.rows[add].sources] == [
+        ("stem.pool", (1, 64, 56, 56)),
+        ("stage1.0.add.body.c2.bn", (1, 64, 56, 56)),
+    ]
+    for i, row in enumerate(found.rows):
+        assert all(at < i for at, _ in row.sources)
+        assert row.after is None or row.after in [at for at, _ in row.sources]
+    two = cost(nn.Bilinear(3, 4, 5), (1, 3), (1, 4)).rows[0]
+    assert [at for at, _ in two.sources] == [-1, -2]
+
+
+def test_operations_are_called_what_they_are():
+    """Where torch has one name for two things."""
+    net = nn.Sequential(nn.ReLU6(), nn.Hardtanh(), nn.ReLU6(inplace=True), nn.BatchNorm2d(4), nn.InstanceNorm2d(4))
+    ops = [row.op for row in cost(net.eval(), (2, 4, 5, 5)).rows if row.kind in ("act", "norm")]
+    assert ops == ["relu6", "hardtanh", "relu6", "native_batch_norm", "instance_norm"]
+
+
 def test_a_shared_parameter_counts_once_and_an_unread_one_is_listed():
     class Tied(nn.Module):
         def __init__(self):

@@ -16,6 +16,7 @@ from lineside.ledger import onnx_file
 from lineside.ledger.cost import cost
 from lineside.ledger.memory import inference
 from lineside.ledger.onnx_file import cost_of_model
+from lineside.ledger.wiring import wiring
 from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
 
@@ -95,6 +96,18 @@ def test_nodes_by_hand(node, shape, weights, macs, pool_ops, params):
     op, said = node
     found = cost_of_model(graph([helper.make_node(op, ["x", *weights], ["y"], **said)], shape, weights), "one", None)
     assert (found.macs, found.pool_ops, found.params) == (macs, pool_ops, params)
+
+
+def test_a_files_nodes_know_what_feeds_them():
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Add", ["r", "x"], ["y"]),
+    ]
+    wired = wiring(cost_of_model(graph(nodes, (1, 4, 9, 9), {"w": (4, 4, 3, 3)}), "one", None))
+    assert [node.kind for node in wired.nodes] == ["in", "layer", "join", "out"]
+    assert [e.start for e in wired.into(2)] == [1, 0]
+    assert wired.nodes[1].after == ["Relu"]
 
 
 def test_quantised_weights_count_as_many_parameters():

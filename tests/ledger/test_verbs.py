@@ -143,11 +143,12 @@ def test_the_page_holds_everything_it_shows(capsys, tmp_path):
     assert page.tags.count("rect") >= 3 * len(shown)
 
 
-def test_one_net_has_its_three_charts(capsys, tmp_path):
+def test_one_net_has_its_three_charts_and_its_drawings(capsys, tmp_path):
     said(capsys, "cost", "lenet5", "--html", str(tmp_path / "c.html"))
     page = (tmp_path / "c.html").read_text()
     assert "What lenet5 costs" in page
-    assert Page(page).tags.count("svg") == 3 + 1
+    assert Page(page).tags.count("svg") == 3 + 1 + 1
+    assert "<figcaption>the whole net</figcaption>" in page
     assert "stage1.conv: 6.250 KB" in page
 
 

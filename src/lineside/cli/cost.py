@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what counts as memory and as a flop, and whose figures are explained",
     )
     parser.add_argument("--measure", action="store_true", help="also time every layer, beside the machine's best")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="also write a page with tables and charts")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="also write a page: tables, charts, the blocks drawn")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="also write every layer of every net, exact")
     parser.add_argument("--json", action="store_true", help="print everything as JSON on stdout")
 

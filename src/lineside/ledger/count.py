@@ -60,7 +60,7 @@ def _product(args: Sequence[Any], out: Tensor, found: Found) -> Work:
     macs = out.numel() * a.shape[-1]
     if found(a) is not None and found(b) is not None:
         return Work("matmul", macs, input=tuple(a.shape), output=tuple(out.shape))
-    if found(a) is None and b.dim() == 2:  # weight @ x
+    if found(a) is None and found(b) is not None and b.dim() == 2:  # weight @ x
         k, n = b.shape
         return Work("linear", macs, filters=out.shape[0], input=(n, k), output=(n, out.shape[0]))
     places = tuple(a.shape[:-1])
@@ -193,6 +193,15 @@ def work(func: Any, args: Sequence[Any], out: Tensor, found: Found) -> Work:
     name = func.overloadpacket.__name__
     kind = "norm" if name in NORMS else "act" if name in ACTS else "join" if name in JOINS else "other"
     return Work(kind)
+
+
+def name_of(func: Any, args: Sequence[Any]) -> str:
+    """torch's name of the operation; but relu6 for a clip to 0 … 6, and instance_norm for a batch norm of one picture's
+    own statistics, which is how torch makes it."""
+    name = func.overloadpacket.__name__
+    if name in ("hardtanh", "hardtanh_") and tuple(args[1:3]) == (0, 6):
+        return "relu6"
+    return "instance_norm" if name == "native_batch_norm" and args[5] and args[0].shape[0] == 1 else name
 
 
 def uncounted(func: Any) -> bool:

@@ -158,6 +158,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
                 made=sum(prod(shapes[n]) * kinds.get(n, 4) for n in node.output if n),
                 moved=sum(prod(shapes.get(n, ())) * kinds.get(n, 4) for n in (*sources, *node.output) if n),
                 after=maker.get(live[0]) if live else None,
+                sources=tuple((maker.get(n, ~number[n]), shapes[n]) for n in live),
             )
         )
         maker |= {n: len(rows) - 1 for n in node.output if n}

@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from lineside import __version__
 from lineside.ledger import charts
+from lineside.ledger.blocks import blocks
 from lineside.ledger.convention import sentences
+from lineside.ledger.drawing import draw
 from lineside.ledger.layers import collapse
 from lineside.ledger.listing import nets
 from lineside.ledger.sheet import Sheet
 from lineside.ledger.table import COLUMNS, TIMED, mb, rows, summary, totals
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def render(sheets: Sequence[Sheet]) -> str:
@@ -23,6 +29,7 @@ def render(sheets: Sequence[Sheet]) -> str:
         files("lineside.data").joinpath("page.css").read_text("utf-8")
         + files("lineside.evidence").joinpath("chart.css").read_text("utf-8")
         + here.joinpath("page.css").read_text("utf-8")
+        + here.joinpath("drawing.css").read_text("utf-8")
     )
     most = [max((value(line) for s in sheets for line in s.lines), default=0) for _, _, value in charts.QUANTITIES]
     bars = [
@@ -36,6 +43,7 @@ def render(sheets: Sequence[Sheet]) -> str:
         facts=[_facts(sheet, sheets) for sheet in sheets],
         bars=bars,
         bubbles=Markup(charts.bubbles(nets(), names)),
+        drawings=_drawings(sheets[0]) if len(sheets) == 1 else [],
         tables=[_table(sheet) for sheet in sheets],
         summaries=[[line for line in summary(sheet) if line not in sheet.remarks() and line] for sheet in sheets],
         conventions=sentences(sheets[0].convention, sheets[0].cost),
@@ -43,6 +51,16 @@ def render(sheets: Sequence[Sheet]) -> str:
         version=__version__,
         style=Markup(style),
     )
+
+
+def _drawings(sheet: Sheet) -> list[tuple[str, "Markup"]]:
+    """(caption, picture) of every block; of a file, which has no modules, none."""
+    from markupsafe import Markup
+
+    if sheet.training_bytes is None:
+        return []
+    name = sheet.cost.name
+    return [(one.caption, Markup(draw(one.wired, f"{name} {one.paths[0]}".strip()))) for one in blocks(sheet.cost)]
 
 
 def _facts(sheet: Sheet, sheets: Sequence[Sheet]) -> list[tuple[str, float]]:

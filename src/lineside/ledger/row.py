@@ -51,6 +51,9 @@ class Row:
     # For each axis of the picture; None: all of it (attention, global pools, a linear layer over places). () unknown.
     field: tuple[Reach | None, ...] = ()
     after: int | None = None  # the row that made its input
+    # Every tensor it reads that is no parameter: the row that made it, or −1, −2 … for the inputs of the net, and the
+    # shape that is read, with the batch. A view is the tensor that it shows.
+    sources: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def elements(self) -> int:

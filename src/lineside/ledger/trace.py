@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lineside.errors import SettingsError
-from lineside.ledger.count import uncounted, work
+from lineside.ledger.count import name_of, uncounted, work
 from lineside.ledger.field import Seen, start, through
 from lineside.ledger.row import Row, Tensors
 from lineside.ledger.shapes import SHAPES
@@ -118,9 +118,12 @@ class Recorder(TorchDispatchMode):
             self.uncounted[func.overloadpacket.__name__] = None
         read, params, moved = [_storage(t) for t in inputs], 0, 0
         x = after = None
+        sources = []
         for storage, t in zip(read, inputs, strict=True):
             moved += t.nbytes
-            if storage in self.unread:
+            if storage in self.number:
+                sources.append((self.maker.get(storage, ~self.number[storage]), t.shape))
+            elif storage in self.unread:
                 params += sum(n for _, n in self.unread.pop(storage))
             if x is None and id(t) in self.seen:
                 x, after = t, self.maker.get(storage)
@@ -136,7 +139,7 @@ class Recorder(TorchDispatchMode):
         self.rows.append(
             Row(
                 path=self.path[-1],
-                op=func.overloadpacket.__name__,
+                op=name_of(func, args),
                 kind=item.kind,
                 input=item.input or (tuple(x.shape[1:]) if x is not None else ()),
                 output=item.output or tuple(first.shape[1:]),
@@ -153,6 +156,7 @@ class Recorder(TorchDispatchMode):
                 moved=moved,
                 field=seen.field if seen else (),
                 after=after,
+                sources=tuple(sources),
             )
         )
         self.reads.append(tuple(self.number[s] for s in read if s in self.number))
@@ -168,7 +172,18 @@ class Recorder(TorchDispatchMode):
         storage, after = _storage(x), self.maker.get(_storage(x))
         self.maker[storage] = len(self.rows)
         shapes = tuple(x.shape[1:]), tuple(out.shape[1:])
-        self.rows.append(Row(self.path[-1], "flatten", "flatten", *shapes, field=self.seen[id(out)].field, after=after))
+        sources = ((~self.number[storage] if after is None else after, x.shape),)
+        self.rows.append(
+            Row(
+                self.path[-1],
+                "flatten",
+                "flatten",
+                *shapes,
+                field=self.seen[id(out)].field,
+                after=after,
+                sources=sources,
+            )
+        )
         self.reads.append((self.number[storage],))
         self.makes.append(())
 

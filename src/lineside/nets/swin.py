@@ -181,11 +181,12 @@ class Windows(nn.Module):
         x = F.pad(x, (0, 0, 0, -w % side, 0, -h % side))
         high, wide = x.shape[1], x.shape[2]
         down, right = (self.shift if length > side else 0 for length in (high, wide))
-        x = x.roll((-down, -right), (1, 2))
+        if down or right:
+            x = x.roll((-down, -right), (1, 2))
         x = x.view(n, high // side, side, wide // side, side, c).transpose(2, 3).reshape(n, -1, side**2, c)
         x = self.mix(x, self.apart(high, wide, down, right, x))
         x = x.view(n, high // side, wide // side, side, side, c).transpose(2, 3).reshape(n, high, wide, c)
-        return x.roll((down, right), (1, 2))[:, :h, :w]
+        return (x.roll((down, right), (1, 2)) if down or right else x)[:, :h, :w]
 
     def apart(self, high: int, wide: int, down: int, right: int, x: Tensor) -> Tensor:
         """(n, 1, T, T): APART where two places of a window were not neighbours before the roll, else 0."""
