@@ -52,8 +52,7 @@ def append(connection: Connection, run: str, rows: Sequence[Mapping[Any, Any]]) 
 
 def head(connection: Connection) -> tuple[int, str]:
     """(place, hash) of the last row; (0, GENESIS) where there is none. No other writer comes in before the commit."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    one_writer(connection)
     for table in (CHAIN, ANCHOR):
         last = connection.execute(
             select(table.c.place, table.c.hash).order_by(table.c.place.desc()).limit(1)
@@ -61,6 +60,12 @@ def head(connection: Connection) -> tuple[int, str]:
         if last:
             return last.place, last.hash
     return 0, GENESIS
+
+
+def one_writer(connection: Connection) -> None:
+    """Let no other writer in until this transaction ends. In SQLite it has begun like that (open.py)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
 
 
 def chain_what_is_there(connection: Connection) -> None:

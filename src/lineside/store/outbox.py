@@ -7,6 +7,7 @@ database (PostgreSQL: an advisory lock) gives back by itself when its holder die
 the lines that are left take over.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError
+from lineside.store.chain import one_writer
 from lineside.store.records import Inspection, Run
 from lineside.store.tables import CHAIN, INSPECTION, OUTBOX, RUN, SINK
 
@@ -59,6 +61,7 @@ class Claim:
 
 def enlist(connection: Connection, key: str) -> None:
     """Make the outbox of a sink, unless it is there."""
+    one_writer(connection)
     if connection.execute(select(SINK.c.key).where(SINK.c.key == key)).one_or_none() is None:
         connection.execute(insert(SINK), {"key": key, "last": 0})
 
@@ -137,6 +140,7 @@ def _claim_file(engine: Engine, key: str) -> Claim | None:
 def _claim_row(engine: Engine, key: str) -> Claim | None:
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big", signed=True)
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection.detach()  # the lock belongs to the session: it must end with the claim, not be lent to the next who asks
     if not connection.execute(text("SELECT pg_try_advisory_lock(:n)"), {"n": number}).scalar_one():
         connection.close()
         return None
@@ -149,8 +153,8 @@ def _claim_row(engine: Engine, key: str) -> Claim | None:
         return True
 
     def release() -> None:
-        connection.invalidate()  # the lock belongs to the session: end it, do not lend it to the next who asks
-        connection.close()
+        with contextlib.suppress(DBAPIError):  # the server may be gone, and the lock with it
+            connection.close()
 
     return Claim(held, release)
 

@@ -8,12 +8,12 @@ another sslmode. A commit waits for the disk, even where the server's default wo
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.store import migrate
-from lineside.store.chain import LOCK
+from lineside.store.chain import one_writer
 from lineside.store.open import where, why
 from lineside.store.tables import METADATA, VERSION
 
@@ -67,7 +67,7 @@ def _connected(connection: Any, _: Any) -> None:
 
 
 def _bring_up(connection: Connection, name: str, make: bool) -> None:
-    connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))  # of two that start at once, one makes the tables
+    one_writer(connection)  # of two that start at once, one makes the tables
     there = set(inspect(connection).get_table_names())
     ours = set(METADATA.tables)
     version = migrate.version_of(connection) if "alembic_version" in there else 0
