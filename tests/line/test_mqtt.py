@@ -23,10 +23,10 @@ from lineside.line.sink.message import message, payload
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
 from lineside.store.open import open_store
-from lineside.store.outbox import Letter
+from lineside.store.outbox import Box, Letter
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.tiny import BLUE, GREY, RED, picture, stub
-from tests.store.rows import a_run, inspection
+from tests.store.rows import a_run, inspection, record
 
 ASKED = "plain=yes&anonymous=yes"
 
@@ -424,3 +424,62 @@ def test_the_courier_needs_no_broker_to_be_asked(store):
     halted = replace(open_sink("mqtt://127.0.0.1:1/t?" + ASKED), url="mqtt://x/t")
     courier = Courier(store, halted, "who")
     assert courier.sent().pending == 0
+
+
+class Stubborn:
+    """A wire whose first tries fail."""
+
+    strange = 0
+
+    def __init__(self, failures: int):
+        self.failures, self.delivered, self.idled, self.sizes = failures, [], 0, []
+
+    def ready(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise LineError("x: not yet")
+
+    def idle(self) -> None:
+        self.idled += 1
+
+    def deliver(self, letters):
+        self.sizes.append(len(letters))
+        self.delivered += [letter.number for letter in letters]
+        return [letter.inspection.id for letter in letters]
+
+    def close(self) -> None:
+        pass
+
+
+def courier_of(store, wire, **given) -> Courier:
+    record(store, [inspection(n) for n in range(1, 101)], boxes=[Box("x", 1000)])
+    return Courier(store, Durable("x", "x", lambda who, halt: wire, window=30), "who", **given)
+
+
+def test_at_the_end_of_the_run_a_long_pause_is_not_waited_for(store, monkeypatch):
+    monkeypatch.setattr("lineside.line.courier.FIRST_S", 30.0)
+    wire = Stubborn(1)
+    courier = courier_of(store, wire)
+    courier.start()
+    until(lambda: courier.sent().trouble == "x: not yet")
+    courier.close()
+    assert wire.delivered == list(range(1, 101))
+    assert courier.sent().pending == 0
+
+
+def test_the_window_opens_after_the_first_acknowledgement(store):
+    wire = Stubborn(0)
+    courier = courier_of(store, wire)
+    courier.start()
+    courier.close()
+    assert wire.sizes[:3] == [1, 30, 30]
+    assert wire.delivered == list(range(1, 101))
+
+
+def test_trouble_and_its_end_are_said_once(store, monkeypatch):
+    monkeypatch.setattr("lineside.line.courier.FIRST_S", 0.001)
+    said = []
+    courier = courier_of(store, Stubborn(5), say=said.append)
+    courier.start()
+    courier.close()
+    assert said == ["x: not yet", "x: results are acknowledged again"]

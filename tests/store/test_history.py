@@ -8,7 +8,7 @@ import pytest
 
 from lineside.cli.main import main
 from lineside.errors import SettingsError
-from lineside.store.history import Question, history, since
+from lineside.store.history import Question, history, moment
 from lineside.store.open import open_store
 from tests.store.rows import WHEN, inspection, record
 
@@ -51,12 +51,12 @@ def test_questions(path):
     ],
 )
 def test_since(text, time):
-    assert since(text, NOW) == time
+    assert moment(text, NOW) == time
 
 
 def test_since_that_is_no_time():
     with pytest.raises(SettingsError, match="--since yesterday: expected a time such as"):
-        since("yesterday", NOW)
+        moment("yesterday", NOW)
 
 
 def test_table_and_json(path, capsys):

@@ -24,11 +24,11 @@ def run(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from lineside.line import export
-    from lineside.store.history import Question, history, since
+    from lineside.store.history import Question, history, moment
     from lineside.store.open import open_store, reading
     from lineside.store.outbox import waiting
 
-    at = since(args.since, datetime.now(UTC)) if args.since else None
+    at = moment(args.since, datetime.now(UTC)) if args.since else None
     engine = open_store(args.store, make=False)
     try:
         with closing(history(engine, Question(at, args.verdict, args.part, args.limit))) as found:

@@ -42,7 +42,7 @@ class Sent:
     acknowledged: int
     again: int  # deliveries of a result that had been sent before
     strange: int  # acknowledgements of what was not under way, or that could not be read
-    pending: int
+    pending: int | None  # None: the store does not answer
     oldest_s: float | None  # since the verdict of the oldest that waits
     trouble: str  # why it waits; "" if nothing is wrong
 
@@ -71,6 +71,7 @@ class Courier:
         self._heard_at = 0.0  # of the last acknowledgement
         self._acknowledged = self._again = 0
         self._trouble = ""
+        self._hurried = False
         self._careful = True  # one at a time until the consumer has answered
         self._thread = threading.Thread(target=self._work, name=f"courier {sink.key}", daemon=True)
 
@@ -96,17 +97,20 @@ class Courier:
         self._thread.join(PATIENCE_S)
 
     def sent(self) -> Sent:
-        """As it is now. DBAPIError where the store does not answer."""
-        with reading(self._engine) as connection:
-            pending = outbox.pending(connection, self._sink.key)
-        oldest_s = None if pending.oldest is None else max(0.0, (self._now() - pending.oldest).total_seconds())
+        """As it is now."""
+        try:
+            with reading(self._engine) as connection:
+                pending = outbox.pending(connection, self._sink.key)
+        except DBAPIError:
+            pending = None
+        oldest = pending.oldest if pending else None
         return Sent(
             self._sink.url,
             self._acknowledged,
             self._again,
             self._wire.strange,
-            pending.count,
-            oldest_s,
+            pending.count if pending else None,
+            None if oldest is None else max(0.0, (self._now() - oldest).total_seconds()),
             self._trouble,
         )
 
@@ -201,4 +205,10 @@ class Courier:
         self._trouble, self._careful = sentence, True
         self._failures = 1 if progress else self._failures + 1
         pause_s = min(LONGEST_S, FIRST_S * 2 ** min(self._failures - 1, 20)) * self._rng.uniform(0.5, 1.5)
-        self._halt.wait(pause_s)
+        until = self._monotonic() + pause_s
+        while (left_s := until - self._monotonic()) > 0 and not self._halt.is_set():
+            if self._ending.is_set() and not self._hurried:
+                self._hurried = True  # the run ends: one more try, at once
+                break
+            self._halt.wait(min(IDLE_S, left_s))
+            self._wire.idle()

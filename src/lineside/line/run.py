@@ -92,7 +92,7 @@ def run(
     does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
-    from lineside.store.open import where
+    from lineside.store.open import identity
     from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
 
@@ -113,7 +113,7 @@ def run(
     if len({sink.key for sink in durable}) < len(durable):
         raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
     immediate = [sink for sink in sinks if isinstance(sink, Sink)]
-    who = f"{socket.gethostname()} {where(store)}"
+    who = f"{socket.gethostname()} {identity(store)}"
     couriers = [Courier(store, sink, who, say=say) for sink in durable]
 
     def tell(group: Sequence[Inspection]) -> None:

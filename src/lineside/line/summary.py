@@ -181,6 +181,8 @@ def _outbox(sent: "Sent") -> str:
         said += f", {sent.again:,} sent more than once"
     if sent.strange:
         said += f", {sent.strange:,} acknowledgements of something else"
+    if sent.pending is None:
+        said += "; how many wait is not known, the store does not answer"
     if sent.pending:
         said += f"; {sent.pending:,} WAIT in the outbox for the next start, the oldest for {sent.oldest_s or 0:,.0f} s"
     return said + (f" ({sent.trouble})" if sent.trouble else "")

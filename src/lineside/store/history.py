@@ -46,7 +46,7 @@ def history(engine: Engine, question: Question) -> Generator[Inspection]:
             yield Inspection(**{name: row[name] for name in NAMES})
 
 
-def since(text: str, now: datetime) -> datetime:
+def moment(text: str, now: datetime, flag: str = "--since") -> datetime:
     """A time: ISO 8601 (UTC where it names no zone), or so long ago: 30m, 12h, 7d."""
     if ago := AGO.fullmatch(text):
         return now - timedelta(**{UNITS[ago[2]]: float(ago[1])})
@@ -54,6 +54,6 @@ def since(text: str, now: datetime) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            f"--since {text}: expected a time such as 2026-11-22 or 2026-11-22T14:00:00+01:00, or 30m, 12h, 7d"
+            f"{flag} {text}: expected a time such as 2026-11-22 or 2026-11-22T14:00:00+01:00, or 30m, 12h, 7d"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -18,20 +18,24 @@ def revision(version: int) -> str:
 def make(connection: Connection) -> None:
     """All tables of this version in an empty database, and the mark of it."""
     from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
     METADATA.create_all(connection)
-    MigrationContext.configure(connection).stamp(ScriptDirectory.from_config(_config(connection)), revision(VERSION))
+    MigrationContext.configure(connection).stamp(_script(), revision(VERSION))
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the tables of an older version to this one."""
-    from alembic import command
+    """Bring the tables of an older version to this one, step by step."""
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
 
-    config = _config(connection)
-    if not inspect(connection).has_table("alembic_version"):
-        command.stamp(config, revision(1))
-    command.upgrade(config, revision(VERSION))
+    script, context = _script(), MigrationContext.configure(connection)
+    version = version_of(connection) if inspect(connection).has_table("alembic_version") else 1
+    for following in range(version + 1, VERSION + 1):
+        step = script.get_revision(revision(following))
+        assert step is not None
+        with Operations.context(context):
+            step.module.upgrade()
+        context.stamp(script, step.revision)
 
 
 def version_of(connection: Connection) -> int:
@@ -42,11 +46,11 @@ def version_of(connection: Connection) -> int:
     return int(found) if found else 0
 
 
-def _config(connection: Connection):  # -> alembic.config.Config
+def _script():  # -> alembic.script.ScriptDirectory
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", PLACE)
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    return config
+    return ScriptDirectory.from_config(config)

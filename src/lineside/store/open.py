@@ -7,6 +7,7 @@ which had been told). The line commits in groups and never waits for it, so the 
 docs/run.md has the numbers. Several processes may write to one store; a writer waits up to BUSY_S for another's commit.
 """
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -82,6 +83,11 @@ def where(engine: Engine) -> str:
     """The store's name in messages."""
     sqlite = engine.dialect.name == "sqlite"
     return engine.url.database or "" if sqlite else engine.url.set(drivername="postgresql").render_as_string()
+
+
+def identity(engine: Engine) -> str:
+    """The store's name, the same from whatever folder and through whatever link it was named."""
+    return os.path.realpath(engine.url.database or "") if engine.dialect.name == "sqlite" else where(engine)
 
 
 def why(error: Exception, path: Path | str) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError
 from lineside.store.chain import one_writer
+from lineside.store.open import identity
 from lineside.store.records import Inspection, Run
 from lineside.store.tables import CHAIN, INSPECTION, OUTBOX, RUN, SINK
 
@@ -124,7 +125,7 @@ def claim(engine: Engine, key: str) -> Claim | None:
 
 
 def _claim_file(engine: Engine, key: str) -> Claim | None:
-    path = f"{engine.url.database}-outbox-{hashlib.sha256(key.encode()).hexdigest()[:8]}.lock"
+    path = f"{identity(engine)}-outbox-{hashlib.sha256(key.encode()).hexdigest()[:8]}.lock"
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -6,7 +6,6 @@ chain       the inspections in the order in which they were stored, each with a 
 anchor      where the chain begins after old rows were deleted
 sink        who is told through an outbox, and the number of the last entry written for him
 outbox      which inspection a sink must be told; closed when the consumer has acknowledged it (outbox.py)
-picture     the pictures that were kept, by the inspection's sha256 (pictures.py)
 
 Times are UTC. A change here is a migration in migrations/versions, and VERSION with it; a test compares both.
 """
@@ -120,14 +119,4 @@ OUTBOX = Table(
         sqlite_where=text("closed IS NULL"),
         postgresql_where=text("closed IS NULL"),
     ),
-)
-
-PICTURE = Table(
-    "picture",
-    METADATA,
-    Column("sha256", String(64), primary_key=True),  # inspection.sha256
-    Column("file", Text, nullable=False),  # relative to the folder of pictures, "/"-separated
-    Column("bytes", BigInteger, nullable=False),
-    Column("kept", Utc, nullable=False),  # when it came last: the oldest goes first
-    Index("ix_picture_kept", "kept"),
 )

@@ -21,6 +21,10 @@ class Wire(Protocol):
         """Be connected, and take care of the connection; called about twice a second and before every delivery."""
         ...
 
+    def idle(self) -> None:
+        """Between two tries: take care of the connection if there is one, make none; raises nothing."""
+        ...
+
     def deliver(self, letters: Sequence[Letter]) -> Collection[str]:
         """Send these in order and wait for the consumer; the ids that he has acknowledged by now."""
         ...

@@ -13,6 +13,7 @@ too; a connection that fails is thrown away. TLS and a user are the rule; `plain
 The client id is the same after a restart, so that the broker ends a dead connection, and its last will, first.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -193,6 +194,11 @@ class Connection:
         if self._client is None:
             self._connect()
         self._loop(0)
+
+    def idle(self) -> None:
+        if self._client is not None:
+            with contextlib.suppress(LineError):  # the next try will say it
+                self._loop(0)
 
     def deliver(self, letters: Sequence[Letter]) -> Collection[str]:
         ids = [letter.inspection.id for letter in letters]

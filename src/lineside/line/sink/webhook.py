@@ -137,6 +137,9 @@ class Post:
     def ready(self) -> None:
         """Nothing to keep up between results."""
 
+    def idle(self) -> None:
+        """Nothing to keep up."""
+
     def deliver(self, letters: Sequence[Letter]) -> Collection[str]:
         done: list[str] = []
         for letter in letters:

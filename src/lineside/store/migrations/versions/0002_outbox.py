@@ -1,4 +1,4 @@
-"""Version 2: the hash chain, the outbox, the pictures. What is there already is chained in the order it was stored.
+"""Version 2: the hash chain and the outbox. What is there already is chained in the order it was stored.
 
 The tables are written out here and not taken from tables.py, which goes on changing; this file does not.
 """
@@ -53,13 +53,4 @@ def upgrade() -> None:
     op.create_index(
         "ix_outbox_open", "outbox", ["sink", "number"], sqlite_where=still_open, postgresql_where=still_open
     )
-    op.create_table(
-        "picture",
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("file", sa.Text, nullable=False),
-        sa.Column("bytes", sa.BigInteger, nullable=False),
-        sa.Column("kept", Utc, nullable=False),
-        sa.PrimaryKeyConstraint("sha256", name="pk_picture"),
-    )
-    op.create_index("ix_picture_kept", "picture", ["kept"])
     chain_what_is_there(op.get_bind())
