@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 STAKES = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])  # |s| ≤ 2: wealth stays at least 0. Signs: larger or smaller
-BINS = 256  # of each number, at quantiles of calibrate: a rank is that of its bin
+BINS = 256  # of each number at most, between values of calibrate: a rank is that of its bin
 ARL = 100_000.0  # parts between false alarms, at least, on average
 
 
@@ -60,11 +60,7 @@ class Detector:
             name: np.concatenate([_finite(values[name]) for values in calibrate.values() if name in values])
             for name in self.numbers
         }
-        self._edges = {
-            name: np.unique(np.quantile(all_, np.linspace(0, 1, BINS - 1)))
-            for name, all_ in everyone.items()
-            if len(all_)
-        }
+        self._edges = {name: _edges(values) for name, values in everyone.items() if len(values)}
         self.numbers = tuple(self._edges)
         if not self.numbers:
             raise ValueError("calibrate holds no finite number to compare with")
@@ -117,6 +113,15 @@ class Detector:
     def _counts(self, name: str, values: np.ndarray) -> np.ndarray:
         at = np.searchsorted(self._edges[name], _finite(values), side="right")
         return np.bincount(at, minlength=len(self._edges[name]) + 1).astype(np.float64)
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Between the values, never on one: a new value is as likely above as below the one that its bin holds already."""
+    found = np.unique(values)
+    if len(found) == 1:
+        return np.array([found[0], np.nextafter(found[0], np.inf)])
+    at = np.unique(np.linspace(0, len(found) - 2, BINS - 1).astype(np.int64))
+    return (found[at] + found[at + 1]) / 2
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ has one (outbox.py): nobody is told what is not stored, and what is stored is no
 may be under way: `enter` is where the line waits, before it takes a part, so a slow disk slows the trigger and never a
 verdict.
 
-When a commit or a telling fails, nothing more is written or told; `failed(sentence)` is called once, and `lost` counts
-what was put and did not reach the store. An outbox that is fuller than it may be calls `failed` once too, but its
-entries are stored: that the line stops must not lose what it has decided.
+When a commit fails, nothing more is written or told, and `lost` counts what was put and did not reach the store. When
+a telling fails, nobody is told any more; an outbox that is fuller than it may be is a fault too. In both everything
+still goes into the store: that the line stops must not lose what it has decided. `failed(sentence)` is called once for
+each.
 """
 
 import math
@@ -53,7 +54,7 @@ class Recorder:
         self._engine, self._run_id, self._tell, self._failed, self._boxes = engine, run.id, tell, failed, boxes
         self._where = where(engine)
         self._run_hash = run_hash(asdict(run))
-        self._full = False
+        self._full = self._broken = self._untold = False  # an outbox; the store; who is told at once
         self._free = threading.Semaphore(room)
         self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
         self._insert = insert(INSPECTION)
@@ -98,7 +99,7 @@ class Recorder:
         more = True
         while more:
             makes, more = self._gather()
-            if makes and not self.error:
+            if makes and not self._broken:
                 self._write(makes)
             elif makes:
                 self.lost += len(makes)
@@ -120,7 +121,6 @@ class Recorder:
             makes.append(make)
 
     def _write(self, makes: Sequence[Make]) -> None:
-        stored = False
         try:
             group = [make() for make in makes]
             rows = [{column: _storable(getattr(inspection, column)) for column in COLUMNS} for inspection in group]
@@ -128,19 +128,29 @@ class Recorder:
                 connection.execute(self._insert, rows)
                 append(connection, self._run_hash, rows)
                 full = [outbox.put(connection, box, [row["id"] for row in rows]) for box in self._boxes]
-            stored = True
-            self.committed += len(group)
-            self._tell(group)
-            if any(full) and not self._full:
-                self._full = True
-                self._failed(next(filter(None, full)))
         except Exception as error:  # whatever it was: the line must hear of it and go to its safe state
-            self.lost += 0 if stored else len(makes)
-            if isinstance(error, DBAPIError):
-                self.error = why(error, self._where)
-            else:
-                self.error = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
-            self._failed(self.error)
+            self._broken = True
+            self.lost += len(makes)
+            self._fail(error)
+            return
+        self.committed += len(group)
+        if not self._untold:
+            try:
+                self._tell(group)
+            except Exception as error:
+                self._untold = True
+                self._fail(error)
+        if any(full) and not self._full:
+            self._full = True
+            self._failed(next(filter(None, full)))
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, DBAPIError):
+            sentence = why(error, self._where)
+        else:
+            sentence = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
+        self.error = self.error or sentence
+        self._failed(sentence)
 
 
 def _storable(value: Any) -> Any:
