@@ -41,7 +41,7 @@ def test_every_scheme_and_field_is_there():
         assert f"**`{scheme}:" in SOURCES_PAGE
     for scheme in SINKS:
         assert f"**`{scheme}:" in PAGE
-    fields = PAGE[PAGE.index("Both have the same fields") :].split("\n\n")[0]
+    fields = PAGE[PAGE.index("The first two have the same fields") :].split("\n\n")[0]
     assert tuple(re.findall(r"`([a-z_0-9]+)`", fields)) == COLUMNS
 
 

@@ -185,6 +185,7 @@ def run(
     line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
     started_ns = drawn_ns = now_ns()
     leaving = threading.Thread(target=source.close, name="closer", daemon=True)  # a camera may take seconds to let go
+    _announce(immediate, "running", "")
     try:
         while not line.done:
             try:
@@ -198,11 +199,16 @@ def run(
         todo.put(None)
         if gate:
             gate.close("fault" if line.state.mode == "fault" else "stopped")
+        faulty = line.state.mode == "fault"
+        if faulty:
+            _announce(immediate, "fault", line.state.detail)
         try:
             recorder.close(datetime.now(UTC), CLOSE_S)
         finally:
             for courier in couriers:
                 courier.close()
+        if not faulty:
+            _announce(immediate, "fault" if recorder.error else "stopped", recorder.error)
     draw(0)
 
     return tally.summary(
@@ -220,6 +226,11 @@ def run(
         outboxes=tuple(courier.sent() for courier in couriers),
         source=source.counts.by_name(),
     )
+
+
+def _announce(sinks: Sequence[Sink], mode: str, detail: str) -> None:
+    for sink in sinks:
+        sink.mode(mode, detail)
 
 
 def _run_row(model: Model, source: Source, settings: dict[str, Any]) -> Run:

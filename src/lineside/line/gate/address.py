@@ -30,7 +30,9 @@ def address(url: str, where: str, cls: type[T], port: int) -> tuple[str, int, T]
     return parts.hostname, found, settings.read(cls, values, url)
 
 
-def _number(text: str, kind: object) -> int | float | str:
+def _number(text: str, kind: object) -> int | float | bool | str:
+    if kind is bool:
+        return {"true": True, "false": False}.get(text, text)
     try:
         return int(text) if kind is int else float(text) if kind is float else text
     except ValueError:

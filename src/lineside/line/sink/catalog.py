@@ -15,6 +15,7 @@ from lineside.line.url import split
 SINKS = {  # scheme: module
     "csv": "lineside.line.sink.csv",
     "mqtt": "lineside.line.sink.mqtt",
+    "opcua": "lineside.line.sink.opcua",
     "stdout": "lineside.line.sink.stdout",
     "webhook": "lineside.line.sink.webhook",
 }

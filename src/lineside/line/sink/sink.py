@@ -14,11 +14,16 @@ from lineside.store.records import Inspection
 COLUMNS = tuple(field.name for field in fields(Inspection))  # the order in every sink
 
 
+def _ignore(mode: str, detail: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Sink:
     url: str
     tell: Callable[[Sequence[Inspection]], None]
     close: Callable[[], None]
+    mode: Callable[[str, str], None] = _ignore  # "running", "stopped" or "fault", and why; in the main thread
 
 
 def written(inspection: Inspection) -> dict[str, Any]:

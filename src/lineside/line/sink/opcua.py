@@ -1,0 +1,268 @@
+"""opcua://HOST:PORT, an OPC UA server with the Machine Vision model (OPC 40100-1; asyncua, which is LGPL and optional).
+
+The server has a thread and an event loop of its own. `tell` and `mode` hand over and return: no client can delay the
+line. Results that wait for the server are at most BACKLOG; beyond that the sink fails, as any other.
+
+Security, unless the URL says otherwise: Basic256Sha256 with signing and encryption only, clients by their certificate
+(opcua_trust.py), users by password. anonymous=true lets a trusted client in without a user; none=true also lets one in
+without certificate and encryption, for a test on one machine.
+
+asyncua 2.1 needs four things held down, each with a test: its default user manager lets anyone in; a channel without
+security is open whatever the policies are, so the right to enter is decided where a session is activated; a session can
+be taken over from another channel by its number, and that channel keeps it when its signature is wrong; anyone may
+register servers.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lineside import __version__
+from lineside.bundle.folder import open_bundle, outside
+from lineside.errors import LineError, MissingExtra, SettingsError
+from lineside.line.gate.address import address
+from lineside.line.sink import opcua_trust as trust
+from lineside.line.sink.sink import Sink
+from lineside.store.records import Inspection
+
+PORT = 4840
+START_S, STOP_S = 60.0, 10.0
+LINGER_S = 0.5  # for clients to hear of the last state before the server goes
+BACKLOG = 4096  # results that may wait for the server's thread
+URI = "urn:lineside"
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    pki: str = ""  # folder of certificates and users; "": BUNDLE.opcua
+    users: str = ""  # file of users; "": `users` in there
+    anonymous: bool = False
+    none: bool = False
+    keep: int = 100  # results that clients can ask for
+
+    def __post_init__(self):
+        if not 1 <= self.keep <= 10_000:
+            raise ValueError(f"keep: expected 1 to 10000, got {self.keep}")
+        if self.none and not self.anonymous:
+            raise ValueError("none=true sends everything unencrypted, passwords too: it goes with anonymous=true only")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who may enter, as asyncua asks it: get_user(…) is called where a session is activated."""
+
+    given: Settings
+    pki: Path
+    users: dict[str, tuple[bytes, bytes]]
+    user: Callable[[str], Any]  # asyncua's record of a user who is in
+
+    def get_user(
+        self, _server: Any, username: str | None = None, password: Any = None, certificate: bytes | None = None
+    ) -> Any:
+        """A user, or None. certificate is that of the encrypted channel, whose key the client has proved to have."""
+        if not certificate and not self.given.none:
+            return self._refuse("it came without certificate and encryption")
+        if certificate and (why := trust.trusts(self.pki, certificate, datetime.now(UTC))):
+            return self._refuse(why)
+        if username is None:
+            return self.user("anonymous") if self.given.anonymous else self._refuse("it named no user")
+        said = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
+        if not trust.is_user(self.users, username, said):
+            return self._refuse("user or password is wrong")
+        return self.user(username)
+
+    def _refuse(self, why: str) -> None:
+        LOG.warning("opcua: a client was refused: %s", why)
+
+
+def connect(url: str, where: str, bundle: Path | None) -> Sink:
+    host, port, given = address(url, where, Settings, PORT)
+    try:
+        import asyncua  # noqa: F401
+    except ImportError:
+        raise MissingExtra("an OPC UA server", "asyncua", "opcua") from None
+    if not given.pki and bundle is None:
+        raise SettingsError(f"{url!r}: expected pki=FOLDER, where certificates and users are kept")
+    pki = Path(given.pki or f"{bundle}.opcua")
+    if bundle:
+        outside(bundle, pki)
+    name = socket.gethostname()
+    uri = f"{URI}:{name}"
+    own = trust.private_folder(pki, uri, name, datetime.now(UTC))
+    users_file = Path(given.users) if given.users else pki / "users"
+    users = trust.read_users(users_file) if users_file.exists() or not given.anonymous else {}
+    server = _Server(url, host, port, given, pki, own, users, uri, bundle)
+    server.start()
+    return Sink(url, server.tell, server.close, server.mode)
+
+
+class _Server:
+    """The server in its thread. Final."""
+
+    def __init__(
+        self,
+        url: str,
+        host: str,
+        port: int,
+        given: Settings,
+        pki: Path,
+        own: tuple[Path, Path],
+        users: dict[str, tuple[bytes, bytes]],
+        uri: str,
+        bundle: Path | None,
+    ):
+        self._url, self._address, self._given, self._own, self._uri = url, (host, port), given, own, uri
+        self._pki, self._users, self._bundle = pki, users, bundle
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._todo: asyncio.Queue[tuple[str, Any]] | None = None
+        self._handed = self._told = 0  # results; each is counted by one thread only
+        self._ready = threading.Event()
+        self._error = ""
+        self._thread = threading.Thread(target=self._run, name="opcua", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._ready.wait(START_S):
+            raise LineError(f"{self._url}: the server has not started within {START_S:g} s")
+        if self._error:
+            raise LineError(self._error)
+
+    def tell(self, group: Sequence[Inspection]) -> None:
+        if self._error:
+            raise LineError(self._error)
+        if self._waiting > BACKLOG:
+            raise LineError(
+                f"{self._url}: {self._waiting} results wait for the server; this machine is too slow for it"
+            )
+        self._handed += len(group)
+        self._hand_over("tell", tuple(group))
+
+    def mode(self, mode: str, detail: str) -> None:
+        self._hand_over("mode", (mode, detail))
+
+    def close(self) -> None:
+        self._hand_over("close", None)
+        self._thread.join(STOP_S)
+
+    def _hand_over(self, what: str, value: Any) -> None:
+        if self._loop and self._todo:
+            with suppress(RuntimeError):  # it has ended, and `tell` says why
+                self._loop.call_soon_threadsafe(self._todo.put_nowait, (what, value))
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            known = isinstance(error, LineError)
+            self._error = str(error) if known else f"{self._url}: the server failed: {type(error).__name__}: {error}"
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        from lineside.line.sink.opcua_vision import Vision
+
+        self._loop, self._todo = asyncio.get_running_loop(), asyncio.Queue()
+        for name in ("asyncua", "asyncuagds"):
+            logging.getLogger(name).addHandler(logging.NullHandler())
+        server = await self._open()
+        vision = Vision(server, self._recipe(), __version__, self._given.keep)
+        await vision.build(f"{self._uri}:line")
+        try:
+            await server.start()
+        except OSError as error:
+            raise LineError(
+                f"{self._url}: can not listen there ({error.strerror}); is another server on this port?"
+            ) from None
+        self._ready.set()
+        try:
+            while True:
+                what, value = await self._todo.get()
+                if what == "tell":
+                    await vision.tell(value)
+                    self._told += len(value)
+                elif what == "mode":
+                    for state in _STATES[value[0]]:
+                        await vision.to(state, value[1])
+                else:
+                    break
+            await asyncio.sleep(LINGER_S)
+        finally:
+            await server.stop()
+
+    async def _open(self) -> Any:
+        import asyncua.ua
+        from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
+        from asyncua.server.internal_server import InternalServer
+        from asyncua.server.server import Server
+
+        ua: Any = asyncua.ua
+
+        class Held(InternalServer):
+            """asyncua's, without two services that it gives to anyone (see above)."""
+
+            def lookup_external_session(self, auth_token: Any) -> None:
+                return None  # a client whose connection broke makes a new session
+
+            def register_server(self, server: Any, conf: Any = None) -> None:
+                raise ua.uaerrors.BadServiceUnsupported
+
+            def register_server2(self, params: Any) -> Any:
+                raise ua.uaerrors.BadServiceUnsupported
+
+        class Looking(SimpleRoleRuleset):
+            """What a user may ask for: to look, to subscribe and to call. Nothing is written, nothing taken over."""
+
+            def check_validity(self, user: Any, action_type_id: Any, body: Any) -> bool:
+                refused = (
+                    ua.ObjectIds.WriteRequest_Encoding_DefaultBinary,
+                    ua.ObjectIds.TransferSubscriptionsRequest_Encoding_DefaultBinary,
+                )
+                if action_type_id in map(ua.NodeId, refused):
+                    return False
+                return super().check_validity(user, action_type_id, body)
+
+        door = Door(self._given, self._pki, self._users, lambda name: User(role=UserRole.User, name=name))
+        server = Server(iserver=Held(user_manager=door))  # pyright: ignore[reportArgumentType]
+        await server.init()
+        server.iserver.allow_remote_admin = False
+        server.iserver.max_connections = 32
+        server.limits.max_message_size = 4 * 2**20  # what a client may send before anyone knows who it is
+        server.limits.max_chunk_count = 64
+        host = f"[{self._address[0]}]" if ":" in self._address[0] else self._address[0]
+        server.set_endpoint(f"opc.tcp://{host}:{self._address[1]}/lineside")
+        server.set_server_name("Lineside")
+        await server.set_application_uri(self._uri)
+        await server.set_build_info("urn:lineside", "Lineside", "Lineside", __version__, "0", datetime.now(UTC))
+        policies = [ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+        if self._given.none:
+            policies.append(ua.SecurityPolicyType.NoSecurity)
+        server.set_security_policy(policies, permission_ruleset=Looking())
+        tokens: list[type] = [ua.UserNameIdentityToken]
+        server.set_identity_tokens([*tokens, ua.AnonymousIdentityToken] if self._given.anonymous else tokens)
+        await server.load_certificate(self._own[0])
+        await server.load_private_key(self._own[1])
+        return server
+
+    def _recipe(self) -> Any:
+        from lineside.line.sink.opcua_vision import Recipe
+
+        if self._bundle is None:
+            return Recipe("none", "", datetime.now(UTC))
+        opened = open_bundle(self._bundle)
+        created = datetime.fromisoformat(opened.manifest.created)
+        return Recipe(self._bundle.name, opened.sha256, created)
+
+
+_STATES = {  # mode of the line: the states that it goes through
+    "running": ("Initialized", "Ready", "ContinuousExecution"),
+    "stopped": ("Ready", "Halted"),
+    "fault": ("Error",),
+}

@@ -1,0 +1,184 @@
+"""Who may talk to the OPC UA server: its own certificate, the clients' certificates, and users.
+
+A folder, made on first use with mode 0700:
+    own/certificate.der own/key.pem   made once; the key with mode 0600. Give the certificate to the clients
+    trusted/*.der                     one certificate per client that may connect; read anew at every connection
+    rejected/*.der                    what was refused, newest 20: move one to trusted/ to let that client in
+    users                             NAME:scrypt:SALT:HASH, one a line (RFC 7914), made by `main` below
+
+A client is trusted by its exact certificate, within its dates, and proves that it has the key by opening the encrypted
+channel. Certificates of authorities and revocation lists are not looked at.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lineside.errors import LineError, SettingsError
+
+CERTIFICATE_DAYS = 3650
+REJECTED = 20
+SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MiB and about 40 ms: RFC 7914's interactive login
+NO_USER = b"no such user"  # hashed in place of a user who is not there, so that both take as long
+
+
+def private_folder(path: Path, uri: str, host: str, now: datetime) -> tuple[Path, Path]:
+    """(certificate, key) of the server; makes what is missing. LineError where others could read the key."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("own", "trusted", "rejected"):
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise LineError(f"{path}: can not be made ({error.strerror}); name a writable folder by pki=") from None
+    certificate, key = path / "own" / "certificate.der", path / "own" / "key.pem"
+    if not key.exists():
+        _make(certificate, key, uri, host, now)
+    only_ours(key)
+    return certificate, key
+
+
+def only_ours(path: Path) -> None:
+    """LineError unless the file is ours, and nobody else's to read or write."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise LineError(f"{path}: can not be read ({error.strerror})") from None
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise LineError(
+            f"{path}: mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}: others may read or change it; "
+            f"expected 0600 and owner {os.geteuid()}: chmod 600 {path}"
+        )
+
+
+def trusts(path: Path, der: bytes, now: datetime) -> str:
+    """Why the client of this certificate is refused; "" if it is trusted."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return "its certificate can not be read"
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        return f"its certificate is valid from {certificate.not_valid_before_utc} to {certificate.not_valid_after_utc}"
+    if any(hmac.compare_digest(der, one.read_bytes()) for one in sorted((path / "trusted").glob("*.der"))):
+        return ""
+    name = hashlib.sha256(der).hexdigest()[:16] + ".der"
+    _keep_rejected(path / "rejected", name, der)
+    return f"its certificate is not trusted; to trust it: mv {path}/rejected/{name} {path}/trusted/"
+
+
+def password_line(name: str, password: str, salt: bytes) -> str:
+    """One line of the users file."""
+    if not name or ":" in name or not name.isprintable():
+        raise SettingsError(f"{name!r}: a user's name is printable and has no colon")
+    if len(password) < 8:
+        raise SettingsError("a password has at least 8 characters")
+    return f"{name}:scrypt:{salt.hex()}:{_hash(password, salt).hex()}"
+
+
+def read_users(path: Path) -> dict[str, tuple[bytes, bytes]]:
+    """name → (salt, hash). LineError names the line that is wrong, and a file that others may read."""
+    only_ours(path)
+    users: dict[str, tuple[bytes, bytes]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            name, kind, salt, digest = line.split(":")
+            users[name] = bytes.fromhex(salt), bytes.fromhex(digest)
+        except ValueError:
+            raise LineError(f"{path}: line {number}: expected NAME:scrypt:SALT:HASH, {_how(path)}") from None
+        if kind != "scrypt":
+            raise LineError(f"{path}: line {number}: unknown kind of password; expected scrypt, {_how(path)}")
+    if not users:
+        raise LineError(f"{path}: no users in it, so nobody could log in; {_how(path)}")
+    return users
+
+
+def is_user(users: dict[str, tuple[bytes, bytes]], name: str, password: str) -> bool:
+    salt, digest = users.get(name, (b"", NO_USER))
+    return hmac.compare_digest(_hash(password, salt), digest)
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, **SCRYPT)
+
+
+def _how(path: Path) -> str:
+    return f"such as made by: python -m lineside.line.sink.opcua_trust {path} NAME"
+
+
+def _keep_rejected(folder: Path, name: str, der: bytes) -> None:
+    (folder / name).write_bytes(der)
+    for old in sorted(folder.glob("*.der"), key=lambda one: one.stat().st_mtime)[:-REJECTED]:
+        old.unlink()
+
+
+def _make(certificate: Path, key: Path, uri: str, host: str, now: datetime) -> None:
+    """A self-signed certificate for an OPC UA application (OPC 10000-6, 6.2.2), RSA 2048."""
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Lineside on {host}"[:64])])
+    usage = x509.KeyUsage(True, True, True, True, False, True, False, False, False)
+    extended = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    others = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri), x509.DNSName(host)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(made.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(made.public_key()), critical=False)
+        .add_extension(others, critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=False)
+        .add_extension(usage, critical=False)
+        .add_extension(extended, critical=False)
+    )
+    certificate.write_bytes(builder.sign(made, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+    pem = made.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+
+
+def main(arguments: list[str]) -> int:
+    """python -m lineside.line.sink.opcua_trust FILE NAME: asks for a password, adds or replaces the user."""
+    from getpass import getpass
+
+    if len(arguments) != 2:
+        print(main.__doc__, file=sys.stderr)
+        return 2
+    path, name = Path(arguments[0]), arguments[1]
+    password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        line = password_line(name, password, secrets.token_bytes(16))
+        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if before:
+            only_ours(path)
+    except (LineError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    kept = [one for one in before if one.partition(":")[0] != name]
+    spare = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write("\n".join([*kept, line]) + "\n")
+    spare.replace(path)
+    return 0
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""docs/opcua.md says what the code has."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from lineside.line.sink import opcua, opcua_trust, opcua_vision
+
+PAGE = (Path(__file__).parents[3] / "docs" / "opcua.md").read_text(encoding="utf-8")
+
+
+def test_settings_and_numbers_are_the_code():
+    rows = re.findall(r"^\| `([a-z]+)` \| ([^|]+) \|", PAGE[PAGE.index("| setting |") :], re.MULTILINE)
+    assert [name for name, _ in rows] == [field.name for field in fields(opcua.Settings)]
+    given = {field.name: field.default for field in fields(opcua.Settings)}
+    assert {name: value for name, value in rows if name in ("anonymous", "none", "keep")} == {
+        "anonymous": str(given["anonymous"]).lower(), "none": str(given["none"]).lower(), "keep": str(given["keep"]),
+    }  # fmt: skip
+    assert f"more than {opcua.BACKLOG} results" in PAGE
+    assert f"the newest {opcua_trust.REJECTED} certificates" in PAGE
+    assert f"({opcua_vision.HANDLES} handles" in PAGE
+
+
+def test_every_method_that_is_refused_is_named():
+    for path in opcua_vision.STEERING:
+        assert path.rpartition("/")[2] in PAGE
