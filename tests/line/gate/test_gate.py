@@ -1,10 +1,11 @@
 """The gate around its wire: order, one fault and no second, timers, and a wire that hangs."""
 
+import sys
 import threading
 
 import pytest
 
-from lineside.errors import LineError, SettingsError
+from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import GATES, open_gate
 from lineside.line.gate.gate import Gate
@@ -177,6 +178,13 @@ def test_a_plc_that_does_not_take_the_rest_state_starts_no_line():
 @pytest.mark.parametrize("scheme", GATES)
 def test_every_gate_is_there(scheme):
     assert GATES[scheme] == f"lineside.line.gate.{scheme}"
+
+
+@pytest.mark.parametrize(("scheme", "module"), [("modbus", "pymodbus.client"), ("s7", "snap7.client")])
+def test_without_its_library_the_command_that_installs_it_is_named(monkeypatch, scheme, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'lineside\[{scheme}\]'"):
+        open_gate(f"{scheme}://127.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -261,12 +261,13 @@ def test_nothing_can_be_written(shop):
     shop.within(ask)
 
 
+@pytest.mark.slow
 def test_a_client_that_lost_the_server_finds_it_again(tmp_path):
     """The line is started anew on the same port; an auto-reconnecting client gets its events again."""
     first = Shop(tmp_path)
 
     async def go():
-        client = await first.client(auto_reconnect=True)
+        client = await first.client(auto_reconnect=True, reconnect_max_delay=1.0)
         listener = Listener()
         async with client:
             await client.load_data_type_definitions()
@@ -279,7 +280,7 @@ def test_a_client_that_lost_the_server_finds_it_again(tmp_path):
             assert (await told(listener)).PartId.Id == "before"
             await asyncio.to_thread(first.sink.close)
             second = await asyncio.to_thread(_again, first)
-            for n in range(600):  # until the subscription is there again, events go to nobody
+            for n in range(1800):  # until the subscription is there again, events go to nobody
                 second.tell([inspection(2 + n, part_id="after")])
                 await asyncio.sleep(0.1)
                 while not listener.events.empty():

@@ -10,7 +10,7 @@ import pytest
 from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
-from lineside.errors import LineError, SettingsError
+from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.line.sink import opcua_trust as trust
 from lineside.line.sink.catalog import open_sink
 from tests.line.opcua.shop import CLIENT_URI, PASSWORD, USER, Shop, client_certificate, free_port
@@ -139,6 +139,12 @@ def test_nobody_registers_servers(shop):
             await client.disconnect_sessionless()
 
     asyncio.run(go())
+
+
+def test_without_asyncua_the_command_that_installs_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncua", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'lineside\[opcua\]'"):
+        open_sink(f"opcua://127.0.0.1?pki={tmp_path}")
 
 
 def test_only_the_encrypted_endpoint_is_offered(shop):

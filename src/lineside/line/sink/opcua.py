@@ -138,10 +138,9 @@ class _Server:
     def tell(self, group: Sequence[Inspection]) -> None:
         if self._error:
             raise LineError(self._error)
-        if self._waiting > BACKLOG:
-            raise LineError(
-                f"{self._url}: {self._waiting} results wait for the server; this machine is too slow for it"
-            )
+        waiting = self._handed - self._told
+        if waiting > BACKLOG:
+            raise LineError(f"{self._url}: {waiting} results wait for the server; this machine is too slow for it")
         self._handed += len(group)
         self._hand_over("tell", tuple(group))
 
