@@ -18,7 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-fps", type=above_zero, metavar="N", help="trigger N parts a second, by the clock")
     parser.add_argument("--deadline-ms", type=above_zero, metavar="N", help="reject a part that has no verdict by then")
     parser.add_argument(
-        "--to", action="append", default=[], metavar="URL", help="csv:PATH, stdout:, mqtt://…, opcua://HOST, webhook:…; repeatable"
+        "--to",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="csv:PATH, stdout:, mqtt://…, opcua://HOST, webhook:…; repeatable",
     )
     parser.add_argument(
         "--gate", metavar="URL", help="the PLC that moves the parts: modbus://HOST?unit=1 or s7://HOST?db=N"

@@ -111,6 +111,34 @@ def test_modbus_takes_no_answer_but_the_right_one(attack, when):
     assert not (confirmed and wrong[0])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({7: 15}, "the PLC answered function 15, not 16"),  # pymodbus itself takes it
+        ({9: 3}, "the PLC confirmed 11 at 3, not 11 at 2"),
+        ({11: 10}, "the PLC confirmed 10 at 2, not 11 at 2"),
+        ({6: 9}, "not confirmed"),  # another unit
+        ({1: 99}, "not confirmed"),  # another transaction
+        ({0: 0, 1: 0}, "not confirmed"),  # none
+    ],
+)
+def test_an_answer_to_something_else_confirms_nothing(wrong, says):
+    """Byte: value, in the answer to the write of the verdict's registers."""
+
+    def answer(request: bytes) -> bytes:
+        reply = bytearray(honest(request))
+        if request[7] == 16:
+            for at, value in wrong.items():
+                reply[at] = value
+        return bytes(reply)
+
+    with server(answer) as port:
+        url = f"modbus://127.0.0.1:{port}?deadline_ms=200"
+        wire, _ = connect(url, url.partition(":")[2])
+        with contextlib.closing(wire), pytest.raises(LineError, match=says):
+            wire.tell(ACCEPT)
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=64))
 def test_s7_survives_garbage_when_it_connects(garbage):

@@ -237,7 +237,7 @@ def test_users_are_made_by_a_command_and_kept_as_hashes(tmp_path):
         ("anna:plain\n", 0o600, "line 1: expected NAME:scrypt:SALT:HASH"),
         ("# nobody\n", 0o600, "no users in it, so nobody could log in"),
         ("anna:md5:00:00\n", 0o600, "line 1: unknown kind of password; expected scrypt"),
-        (None, 0, "can not be read"),
+        (None, 0, "is not there, so nobody could log in; expected a file of users, such as made by: python -m"),
     ],
 )
 def test_a_users_file_that_will_not_do(tmp_path, text, mode, says):

@@ -86,6 +86,8 @@ def password_line(name: str, password: str, salt: bytes) -> str:
 
 def read_users(path: Path) -> dict[str, tuple[bytes, bytes]]:
     """name → (salt, hash). LineError names the line that is wrong, and a file that others may read."""
+    if not path.exists():
+        raise LineError(f"{path}: is not there, so nobody could log in; expected a file of users, {_how(path)}")
     only_ours(path)
     users: dict[str, tuple[bytes, bytes]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
