@@ -22,7 +22,7 @@ from lineside.bundle.folder import Bundle
 from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.line.source.device import Grab
 from lineside.line.source.frame import Source
-from lineside.line.source.live import live
+from lineside.line.source.live import LONGEST_GAP, live
 from lineside.line.source.pixels import converter, depth_note
 from lineside.line.source.settings import Camera, with_tail
 from lineside.line.source.sfnc import apply
@@ -108,6 +108,7 @@ class Aravis:
             ) from None
 
     def start(self) -> None:
+        self._last_id: int | None = None
         while (buffer := self._stream.try_pop_buffer()) is not None:  # of before: nobody's picture any more
             self._stream.push_buffer(buffer)
         self._camera.start_acquisition()
@@ -121,17 +122,24 @@ class Aravis:
             return None
         arrived = self._now_ns()
         try:
-            frame_id = buffer.get_frame_id()
-            given = {"frame_id": frame_id, "camera_ns": buffer.get_timestamp() or None}
             status = buffer.get_status()
-            if status != self._status.SUCCESS:
-                return Grab(None, arrived, f"frame {frame_id} came incomplete ({status.value_nick})", **given)
+            frame_id = self._last_id = self._id(buffer.get_frame_id(), status == self._status.SUCCESS)
+            if status != self._status.SUCCESS:  # its time stamp is as doubtful as its id
+                return Grab(None, arrived, f"frame {frame_id} came incomplete ({status.value_nick})", frame_id)
+            given = {"frame_id": frame_id, "camera_ns": buffer.get_timestamp() or None}
             width, height = buffer.get_image_width(), buffer.get_image_height()
             if (height, width, 3) != self.shape:
                 return Grab(None, arrived, f"frame {frame_id} is {width} × {height}, expected {self.shape}", **given)
             return Grab(self._convert(np.frombuffer(buffer.get_data(), np.uint8)), arrived, **given)
         finally:
             self._stream.push_buffer(buffer)
+
+    def _id(self, said: int, whole: bool) -> int | None:
+        """The frame's id. One that lost its first packet still carries that of the last frame in the same buffer."""
+        last = self._last_id
+        if whole or (last is not None and 1 <= (said - last) % self.ids <= LONGEST_GAP):
+            return said
+        return None if last is None else (last + 1) % self.ids
 
     def alive(self) -> str:
         try:

@@ -1,7 +1,7 @@
 """A camera as a source: one thread talks to it, and no exposure is left out.
 
-gaps        a jump of the camera's own count: one lost frame for each that did not come. One that comes later, out of
-            order, is late and no frame any more: its part is rejected
+gaps        a jump of the camera's own count: one lost frame for each that did not come. A count
+            that goes back, or on by more than LONGEST_GAP, is a camera that was restarted: it is lost
 incomplete  what came with holes in it has no picture, only the reason
 skipped     where BACKLOG pictures wait already (the line is slower than the camera), the next ones lose theirs
 late        a frame's time is its capture, not its reading (clock.py), so waiting counts against its deadline; one that
@@ -34,7 +34,6 @@ MOST_WAITING = 10_000  # frames of all kinds that wait for it; above this nobody
 POLL_S = 0.1  # how soon the end is noticed
 PING_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 5.0)  # then always the last
-OUT_OF_ORDER = 100  # ids; as many as a driver may hold back for missing packets
 LONGEST_GAP = 1_000  # a jump of the count by more is no gap: the camera was restarted
 LATE_NS = 100_000_000  # this much longer on its way than the quickest
 HANG_S = 10.0  # beyond timeout_s: no call into a vendor's library takes so long unless it hangs
@@ -88,8 +87,6 @@ class _Pump:
         self._beat_ns = now_ns()
         self._delay = Delay(round(camera.timeout_s * 1e9))
         self._made = 0  # frames so far
-        self._first_id: int | None = None  # since the camera was started
-        self._missing: deque[int] = deque(maxlen=LONGEST_GAP)  # ids of lost frames, which may still come
         self._captured_ns: int | None = None  # of the last frame
         self._interval_ns: float | None = None  # a free camera's pace, smoothed
         self.counts = Counts()
@@ -161,7 +158,6 @@ class _Pump:
         """Until the end is asked for; raises where the camera is lost."""
         device.start()
         self._delay = Delay(round(self._camera.timeout_s * 1e9))
-        self._missing.clear()
         last_id: int | None = None
         heard_ns = pinged_ns = self._now_ns()
         while not self._closing:
@@ -217,17 +213,7 @@ class _Pump:
         return None
 
     def _take(self, device: Device, grab: Grab, last_id: int | None) -> int | None:
-        """What a camera sent that runs by itself: first those that are missing before it. The highest id so far."""
-        if grab.frame_id in self._missing:  # its part was rejected when a later one came: GigE drivers wait for packets
-            self._missing.remove(grab.frame_id)
-            self.counts.late += 1
-            return last_id
-        self._first_id = grab.frame_id if last_id is None else self._first_id
-        if last_id is not None and _before(self._first_id, grab.frame_id, device.ids):
-            self.counts.late += 1  # one that was exposed before the first that came: a part all the same
-            late = f"the camera's frame {grab.frame_id} came only after frame {last_id}, too late for its part"
-            self._put("lost", late, grab.arrived_ns)
-            return last_id
+        """What a camera sent that runs by itself: first those that are missing before it. Its id."""
         missed = _missed(last_id, grab, device.ids)
         if missed is None:
             raise LineError(f"the camera's count jumped from {last_id} to {grab.frame_id}: it was restarted")
@@ -235,8 +221,6 @@ class _Pump:
         captured_ns = grab.arrived_ns - delay_ns
         self.counts.late += delay_ns > LATE_NS
         for k in range(missed):
-            if grab.frame_id is not None:
-                self._missing.append((grab.frame_id - missed + k) % (device.ids or 2**64))
             if k < grab.skipped:
                 self._put(
                     "skipped", "the driver had no buffer free for it: the line is slower than the camera", captured_ns
@@ -370,13 +354,6 @@ class _Pump:
                 call()
             except Exception:  # it is gone already
                 continue
-
-
-def _before(first_id: int | None, frame_id: int | None, ids: int) -> bool:
-    """Whether a frame is one of those shortly before the first that came."""
-    if first_id is None or frame_id is None:
-        return False
-    return 0 < (first_id - frame_id) % (ids or 2**64) <= OUT_OF_ORDER
 
 
 def _missed(last_id: int | None, grab: Grab, ids: int) -> int | None:
