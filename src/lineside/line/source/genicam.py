@@ -26,6 +26,7 @@ from lineside.line.source.settings import Camera, with_tail
 from lineside.line.source.sfnc import apply
 
 BUFFERS = 16
+LOOK_S, REST_S = 0.0005, 0.002  # harvesters holds Python's lock while it waits, so it is not left to wait
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
@@ -103,7 +104,11 @@ class GenICam:
         self._map.TriggerSoftware.execute()
 
     def grab(self, timeout_s: float) -> Grab | None:
-        buffer = self._acquirer.try_fetch(timeout=timeout_s)
+        until = self._now_ns() + round(timeout_s * 1e9)
+        while (
+            (buffer := self._acquirer.try_fetch(timeout=LOOK_S)) is None and not self._torn and self._now_ns() < until
+        ):
+            time.sleep(REST_S)
         if buffer is None and self._torn:
             self._last_id = None if self._last_id is None else self._last_id + 1
             return Grab(None, self._torn.popleft(), "a frame came incomplete", frame_id=self._last_id)
