@@ -1,7 +1,8 @@
 """Whether training computes in bfloat16 here: only where it was measured to be faster.
 
 On a CPU with bfloat16 instructions autocast is about twice as fast, without them several times slower. It replaces
-float32 where it is at least GAIN times faster on this machine for this net. Memory is channels-last in both.
+float32 where it is at least GAIN times faster on this machine for this net. Memory is channels-last in both. A busy
+machine may measure otherwise a second time: what was decided stands in the bundle's recipe, and that recipe repeats it.
 """
 
 from contextlib import AbstractContextManager, nullcontext
