@@ -154,8 +154,8 @@ def test_one_net_has_its_three_charts_and_its_drawings(capsys, tmp_path):
 
 def test_a_bundle_is_its_net_at_its_size(capsys, bundle):
     text = said(capsys, "cost", str(bundle))
-    assert "lenet5 at 1×3×32×32" in text
-    assert "4 classes, 32 px" in text
+    assert "made.bundle at 1×3×32×32" in text
+    assert "lenet5, 4 classes, 32 px" in text
     assert "model.onnx on pictures of 20×18 px" in text
     assert f"parameters   {61_706 - 6 * 85:,}" in text
 
