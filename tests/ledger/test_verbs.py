@@ -295,6 +295,11 @@ def test_no_more_nets_are_timed_than_asked(asked):
     assert asked("accuracy", most=1, max_latency_ms=10)[1] == ["large", "middle", "small", "tiny"]
 
 
+def test_mobile_times_every_net_that_is_close_to_the_best(asked):
+    """Or it could not say that the one it names is the fastest of them."""
+    assert asked("mobile", most=1)[:2] == ("tiny", ["small", "tiny"])
+
+
 def test_what_can_not_be_exported_is_not_timed_and_said(asked):
     answer = asked("accuracy")[2]
     assert (answer.timed[0].net.name, answer.timed[0].ms) == ("vast", None)

@@ -7,7 +7,7 @@ mobile     of nets within MOBILE_MACS, the limit of the mobile papers (ShuffleNe
            and within the budget: the fastest here of those that are within CLOSE points of the best
 
 Only nets with published weights are asked, unless nets from scratch are wanted too. Nets are timed from the most
-accurate down until one keeps the latency and `most` have been timed. A published top-1 is of ImageNet: `lineside train
+accurate down until one keeps the latency and `most` have been timed, for mobile every one within CLOSE. A published top-1 is of ImageNet: `lineside train
 --net auto` decides by your own pictures.
 """
 
@@ -58,7 +58,9 @@ def recommend(
     asked = [one for one in found if one.top1 is not None]
     timed: list[Timed] = []
     for i, one in enumerate(asked):
-        if sum(t.ms is not None for t in timed) >= most and _keeping(timed, max_latency_ms):
+        keeping = _keeping(timed, max_latency_ms)
+        near = aim == "mobile" and keeping and (one.top1 or 0) >= (keeping[0].net.top1 or 0) - CLOSE
+        if sum(t.ms is not None for t in timed) >= most and keeping and not near:
             break
         progress(i, len(asked), one.name)
         if one.params * 4 > LARGEST_GRAPH:
