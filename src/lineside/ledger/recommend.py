@@ -7,8 +7,8 @@ mobile     of nets within MOBILE_MACS, the limit of the mobile papers (ShuffleNe
            and within the budget: the fastest here of those that are within CLOSE points of the best
 
 Only nets with published weights are asked, unless nets from scratch are wanted too. Nets are timed from the most
-accurate down until one keeps the latency and `most` have been timed, for mobile every one within CLOSE. A published top-1 is of ImageNet: `lineside train
---net auto` decides by your own pictures.
+accurate down until one keeps the latency and `most` have been timed; for mobile, every one within CLOSE of the best. A
+published top-1 is of ImageNet: `lineside train --net auto` decides by your own pictures.
 """
 
 from collections.abc import Callable, Sequence
