@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lineside.cli.main import main
-from lineside.ledger import listing, measure, recommend, table
+from lineside.ledger import listing, measure, recommend, subject, table
 from lineside.ledger.convention import CONVENTIONS
 from lineside.ledger.cost import cost
 from lineside.ledger.layers import collapse, lines, path
@@ -236,6 +236,15 @@ def test_nets_are_listed_filtered_and_sorted(capsys):
     assert "\n1 net. " in text
     assert "\n2 nets. " in said(capsys, "nets", "resnet18", "resnet34")
     assert main(["nets", "resnet34", "--max-params", "1"]) == 1
+
+
+def test_a_net_that_the_memory_does_not_hold_is_not_measured(monkeypatch, capsys):
+    monkeypatch.setattr(subject, "free_bytes", lambda: 10**6)
+    assert main(["cost", "resnet18", "--measure"]) == 2
+    assert "resnet18: --measure needs about 0.1 GB for its weights and maps, 0.0 GB are free" in capsys.readouterr().err
+    assert main(["cost", "resnet18"]) == 0
+    monkeypatch.undo()
+    assert (subject.free_bytes() or 1) > 0
 
 
 def listed(name: str, top1: float, macs: float, params: float = 4e6) -> Listed:

@@ -12,6 +12,7 @@ from torch import nn
 from lineside.bundle.folder import Bundle, open_bundle
 from lineside.bundle.manifest import MANIFEST
 from lineside.errors import SettingsError
+from lineside.ledger import memory
 from lineside.ledger.cost import cost
 from lineside.ledger.measure import measure
 from lineside.ledger.onnx_file import cost_of_model, read
@@ -49,7 +50,27 @@ def net_sheet(
     with torch.device("meta"):
         net = build()
     found = cost(net, (1, 3, side, side), name=name)
+    if measured:
+        _refuse_too_large(name, 4 * found.params + memory.inference(found)[0], free_bytes())
     return sheet(found, convention, net, measure(build(), found) if measured else None, facts)
+
+
+def _refuse_too_large(name: str, needed: int, free: int | None) -> None:
+    """Before the net is built: the system would end this process, or another, without a word."""
+    if free is not None and needed > free:
+        raise SettingsError(
+            f"{name}: --measure needs about {needed / 1e9:.1f} GB for its weights and maps, {free / 1e9:.1f} GB are free "
+            "here; leave --measure out, or take a smaller net or --size"
+        )
+
+
+def free_bytes() -> int | None:
+    """Memory that may be taken now, by the kernel's own estimate; None where it gives none."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: bool) -> Sheet:
