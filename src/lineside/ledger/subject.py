@@ -59,8 +59,8 @@ def _refuse_too_large(name: str, needed: int, free: int | None) -> None:
     """Before the net is built: the system would end this process, or another, without a word."""
     if free is not None and needed > free:
         raise SettingsError(
-            f"{name}: --measure needs about {needed / 1e9:.1f} GB for its weights and maps, {free / 1e9:.1f} GB are free "
-            "here; leave --measure out, or take a smaller net or --size"
+            f"{name}: --measure needs about {needed / 1e9:.1f} GB for its weights and maps, {free / 1e9:.1f} GB are "
+            "free here; leave --measure out, or take a smaller net or --size"
         )
 
 
