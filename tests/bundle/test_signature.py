@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -86,7 +87,7 @@ def test_a_manifest_changed_after_signing_is_neither_run_nor_signed_nor_packed(b
     before = file.read_bytes()
     for use in (
         model.load,
-        lambda path: start(path, "nuts:"),
+        lambda path: start(path, "nuts:", np.random.default_rng(0)),
         rebuild,
         lambda path: sign(path, keys[0]),
         lambda path: folder.pack(path, tmp_path / "a.zip"),

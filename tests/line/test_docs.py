@@ -16,6 +16,7 @@ from lineside.line.source.frame import Counts
 from lineside.line.source.settings import TIMEOUT_S, Camera
 from lineside.line.station import REASONS
 from lineside.store.recorder import GATHER_S
+from tests.line.tiny import write_bundle
 
 PAGE = (Path(__file__).parents[2] / "docs" / "run.md").read_text(encoding="utf-8")
 SOURCES_PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -68,3 +69,12 @@ def test_the_numbers_are_those_of_the_code():
     assert f"at most about {round(GATHER_S * 1000)} ms after their verdicts" in PAGE
     assert f"at most {ROOM} may be on their way" in PAGE
     assert (WARM_UPS, "runs four times before the first part" in PAGE) == (3, True)
+
+
+def test_the_python_block_runs(tmp_path, monkeypatch):
+    write_bundle(tmp_path / "nuts.bundle")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(compile(block, "docs/run.md", "exec"), names)  # noqa: S102 (the page's own)
+    assert names["summary"].parts == names["summary"].stored == 300
