@@ -40,6 +40,13 @@ def test_the_laplacian_of_one_bright_pixel():
     assert looks(picture).sharpness == pytest.approx(np.log1p((400**2 + 4 * 100**2) / 9))
 
 
+def test_noise_of_the_sensor_is_not_sharpness():
+    """A soft picture whose pixels get noise of 2 grey values: less than 0.5, where a blur takes more than 1."""
+    soft = np.asarray(Image.fromarray(noise(128, 128)).filter(ImageFilter.GaussianBlur(1.5)), np.float64)
+    noisy = np.clip(soft + np.random.default_rng(1).normal(0, 2, soft.shape), 0, 255).astype(np.uint8)
+    assert looks(noisy).sharpness - looks(soft.astype(np.uint8)).sharpness < 0.5
+
+
 def test_a_large_picture_is_asked_at_fewer_places():
     small = noise(SIDE, SIDE)
     large = np.kron(small, np.ones((4, 4, 1), np.uint8))
