@@ -25,8 +25,8 @@ from benchmarks import record
 def measure(parts: int, rounds: int, folder: Path) -> dict:
     from pymodbus.client import ModbusTcpClient
 
+    from lineside.line.events import Part
     from lineside.line.gate.catalog import open_gate
-    from lineside.line.station import Part
     from tests.line.gate.doubles import plc
 
     calls: list[float] = []

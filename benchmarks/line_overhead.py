@@ -68,6 +68,7 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
     from lineside.line.sink.catalog import open_sink
     from lineside.line.sink.sink import Sink
     from lineside.line.source.frame import Frame, Source
+    from lineside.line.view import only
     from lineside.store.open import open_store
 
     graph = folder / f"{size[0]}.onnx"
@@ -87,7 +88,7 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
             engine.infer(pictures[n % 8][None])
         bare = parts / (time.perf_counter() - begun)
         frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
-        summary = run(engine, Source("memory:", frames, parts), sinks, store)
+        summary = run(only(engine, Source("memory:", frames, parts)), sinks, store)
         assert summary.stored == summary.parts == parts
         assert summary.parts_per_second is not None
         shares.append(summary.parts_per_second / bare)

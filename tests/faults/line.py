@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from lineside.line.run import run
 from lineside.line.sink.catalog import open_sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
-from tests.line.tiny import RED, picture, stub
+from tests.line.tiny import RED, picture, run, stub
 
 
 def main(store: str, url: str, parts: str, fps: str) -> None:

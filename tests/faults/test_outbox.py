@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lineside.line.run import run
 from lineside.line.sink.catalog import open_sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store.audit import audit
 from lineside.store.open import open_store
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
-from tests.line.tiny import RED, picture, stub
+from tests.line.tiny import RED, picture, run, stub
 
 PARTS = 1000
 ROOT = Path(__file__).parents[2]

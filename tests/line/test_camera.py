@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lineside.errors import LineError
-from lineside.line.camera import Room, SourceEnd, Taken, take
+from lineside.line.camera import Conveyor, Door, Room, SourceEnd, Taken, take
 from lineside.line.source.frame import Frame
 
 MS = 1_000_000
@@ -31,7 +31,7 @@ def frames(n=None, **given):
     )
 
 
-def free(timeout_s):
+def free(k, timeout_s):
     return True
 
 
@@ -40,7 +40,7 @@ def play(source, *, period_ns, work_ns=lambda sequence: 0, store_opens_ns=0, dea
     halt, got = FakeHalt(), []
     start = halt.now
 
-    def enter_store(timeout_s):
+    def enter_store(k, timeout_s):
         halt.wait(min(timeout_s, max(0, start + store_opens_ns - halt.now) / 1e9))
         return halt.now >= start + store_opens_ns
 
@@ -54,7 +54,7 @@ def play(source, *, period_ns, work_ns=lambda sequence: 0, store_opens_ns=0, dea
         put,
         enter_store=enter_store,
         enter=free,
-        period_ns=period_ns,
+        conveyor=period_ns and Conveyor(period_ns),
         deadline_ns=deadline_ns,
         now_ns=lambda: halt.now,
         halt=halt,
@@ -89,8 +89,9 @@ def test_it_waits_for_room_and_a_halt_ends_the_wait(door):
         if len(got) == 2:
             threading.Timer(0.05, halt.set).start()
 
-    doors = {"enter_store": free, "enter": room.enter} if door == "line" else {"enter_store": room.enter, "enter": free}
-    take(frames(), put, **doors, period_ns=None, deadline_ns=MS, now_ns=lambda: 0, halt=halt)
+    enter = Door(room.enter).enter
+    doors = {"enter_store": free, "enter": enter} if door == "line" else {"enter_store": enter, "enter": free}
+    take(frames(), put, **doors, conveyor=None, deadline_ns=MS, now_ns=lambda: 0, halt=halt)
     assert [type(m).__name__ for m in got] == ["Taken", "Taken", "SourceEnd"]
 
 
@@ -152,7 +153,7 @@ def fired(times, *, period_ns, work_ns=lambda sequence: 0):
             halt.now += work_ns(message.frame.sequence)
 
     given = {"enter_store": free, "enter": free, "deadline_ns": None, "now_ns": lambda: halt.now, "halt": halt}
-    take(camera(), put, period_ns=period_ns, fires=True, **given)
+    take(camera(), put, conveyor=period_ns and Conveyor(period_ns), fires=True, **given)
     assert got.pop() == SourceEnd("")
     return start, got
 

@@ -8,8 +8,9 @@ import pytest
 from lineside.line.camera import Taken
 from lineside.line.control import Line
 from lineside.line.decide import Answer
+from lineside.line.events import Answered, Part
 from lineside.line.source.frame import Frame
-from lineside.line.station import Answered, Part, Station
+from lineside.line.station import Station
 from lineside.tasks.classify.decode import decider
 from tests.line.tiny import CLASSES, RED, logits_of, picture, point
 
@@ -24,12 +25,13 @@ def test_the_deadline_counts_until_the_gate_acts_not_until_the_engine_has_answer
     clock, gate, took_ms = SimpleNamespace(ns=0), [], []
     line = Line(
         Station(20 * MS),
-        actuate=lambda part, verdict, reason: gate.append((verdict, reason)),
-        infer=lambda frame: None,
+        actuate=lambda part, verdict, reason, triggered_ns: gate.append((verdict, reason)),
+        infer=lambda camera, product, frame: None,
         record=lambda result, flight, total_ms: took_ms.append(total_ms),
         halt=threading.Event(),
         now_ns=lambda: clock.ns,
     )
+    line.begin("", start=True)
     line.handle(Taken(Frame("p1", 1, "1.png", picture=picture(RED)), 0, 0.0))
     decision = decider(CLASSES, ("good",), point())(logits_of(picture(RED)[None])[0])
     clock.ns = handled_ms * MS

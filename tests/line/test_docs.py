@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lineside.cli import run as verb
 from lineside.line.decide import WARM_UPS
+from lineside.line.events import REASONS
 from lineside.line.run import ROOM
 from lineside.line.sink.catalog import SINKS
 from lineside.line.sink.sink import COLUMNS
@@ -14,7 +15,6 @@ from lineside.line.source import live, nuts, stream, watch
 from lineside.line.source.catalog import SOURCES
 from lineside.line.source.frame import Counts
 from lineside.line.source.settings import TIMEOUT_S, Camera
-from lineside.line.station import REASONS
 from lineside.store.recorder import GATHER_S
 from tests.line.tiny import write_bundle
 

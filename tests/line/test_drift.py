@@ -14,13 +14,12 @@ from lineside.evidence.drift import Detector
 from lineside.labels import Annotation
 from lineside.line.decide import Answer
 from lineside.line.drift import EVERY, MARGIN, detector, watcher
-from lineside.line.run import run
+from lineside.line.events import Answered, Failed, Part
 from lineside.line.source.frame import Frame, Source
-from lineside.line.station import Answered, Failed, Part
 from lineside.line.summary import text
 from lineside.store.open import open_store
 from lineside.tasks.classify.decode import Decision
-from tests.line.tiny import BLUE, CLASSES, RED, logits_of, stub, write_bundle
+from tests.line.tiny import BLUE, CLASSES, RED, logits_of, run, stub, write_bundle
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (24, 24, 3), dtype=np.uint8)

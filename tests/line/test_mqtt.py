@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from lineside.errors import LineError, SettingsError
 from lineside.line.courier import Courier
-from lineside.line.run import run
 from lineside.line.secret import read_secret
 from lineside.line.sink import mqtt
 from lineside.line.sink.acknowledgement import result_id
@@ -25,7 +24,7 @@ from lineside.line.summary import text
 from lineside.store.open import open_store
 from lineside.store.outbox import Box, Letter
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
-from tests.line.tiny import BLUE, GREY, RED, picture, stub
+from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
 from tests.store.rows import a_run, inspection, record
 
 ASKED = "plain=yes&anonymous=yes"

@@ -19,12 +19,11 @@ from lineside.errors import LineError, SettingsError
 from lineside.line import control
 from lineside.line.control import Finish
 from lineside.line.decide import doubts
-from lineside.line.run import run
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
 from lineside.store.open import open_store
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, stub, write_bundle
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, point, run, stub, write_bundle
 
 
 def source(*frames: Frame) -> Source:

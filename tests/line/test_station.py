@@ -3,188 +3,358 @@
 import math
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lineside.line.station import (
+from lineside.line.events import (
+    CALIBRATION,
     DEADLINE,
     DECIDED,
     FAULT,
+    HALTED,
     NOT_FINITE,
     STOPPED,
     UNREADABLE,
     Actuate,
     Answered,
+    Changed,
+    End,
     Failed,
     Fault,
+    Ordered,
     Part,
     Record,
-    Station,
-    Stop,
+    Refused,
     Tick,
     Triggered,
-    next_deadline_ns,
-    step,
 )
+from lineside.line.states import EXECUTING, LEADS, ORDERS, STATES
+from lineside.line.station import Station, next_deadline_ns, step
 
 
 @dataclass(frozen=True)
 class Said:
     verdict: str
-    margin: float = 1.0
+    margin: float | None = 1.0
 
 
-MS = 1_000_000
-P1, P2, P3 = Part("a", 1), Part("b", 2), Part("c", 3)
+P1, P2, P3, P4 = Part("a", 1), Part("b", 2), Part("c", 3), Part("d", 4)
+WORST = {"accept": 0, "hold": 1, "reject": 2}
+RUNNING = (Ordered("reset", -50), Ordered("prepare", -50, "m8"), Ordered("start", -50))
 
 times = st.integers(min_value=-50, max_value=50)  # no order: the clock may jump either way
 parts = st.integers(1, 8).map(lambda n: Part(f"p{n}", n))
+cameras = st.sampled_from(["top", "side", "nobody"])
 decisions = st.builds(
-    Said, st.sampled_from(["accept", "hold", "reject", "?"]), st.sampled_from([-2.0, 0.0, 3.0, math.nan, math.inf])
+    Said,
+    st.sampled_from(["accept", "accept", "hold", "reject", "?"]),
+    st.sampled_from([-2.0, 0.0, 3.0, math.nan, math.inf, None]),
+)
+orders = st.builds(
+    Ordered,
+    st.sampled_from([*ORDERS, "dance"]),
+    times,
+    st.sampled_from(["m8", "m10", "m99"]),
+    st.lists(st.sampled_from(["accept", "reject"]), max_size=2).map(tuple),
 )
 events = st.one_of(
     st.builds(Triggered, parts, times),
     st.builds(Triggered, parts, times),
-    st.builds(Answered, parts, decisions, times),
-    st.builds(Answered, parts, decisions, times),
-    st.builds(Failed, parts, st.just(UNREADABLE), st.just("torn"), times),
+    st.builds(Answered, parts, decisions, times, cameras),
+    st.builds(Answered, parts, decisions, times, cameras),
+    st.builds(Answered, parts, decisions, times, cameras),
+    st.builds(Failed, parts, st.just(UNREADABLE), st.just("torn"), times, cameras),
     st.builds(Tick, times),
+    orders,
     st.builds(Fault, st.just("disk full"), times),
-    st.builds(Stop, times),
+    st.builds(End, times),
+)
+stations = st.builds(
+    Station,
+    st.one_of(st.none(), st.integers(0, 30)),
+    cameras=st.sampled_from([("top",), ("top", "side")]),
+    products=st.just(("m8", "m10")),
+    halt_after=st.one_of(st.none(), st.integers(1, 3)),
+    watchdog_ns=st.one_of(st.none(), st.integers(5, 60)),
 )
 
 
-def play(events, deadline_ns=None):
-    station, done = Station(deadline_ns), []
+def play(events, station):
+    done = []
     for event in events:
+        before = station
         station, actions = step(station, event)
-        done.append((event, station, actions))
+        done.append((event, before, actions))
     return station, done
 
 
-def actuated(done):
-    return [a for _, _, actions in done for a in actions if isinstance(a, Actuate)]
+def running(deadline_ns=None, **given):
+    """A station with one camera that inspects every part."""
+    station, _ = play(RUNNING, Station(deadline_ns, **({"cameras": ("top",), "products": ("m8", "m10")} | given)))
+    return station
 
 
-@settings(max_examples=500, deadline=None)
-@given(st.lists(events, max_size=40), st.one_of(st.none(), st.integers(0, 30)))
-def test_promises(sequence, deadline_ns):
-    sequence = [*sequence, Stop(60)]
-    station, done = play(sequence, deadline_ns)
-    acts = actuated(done)
-    results = [a.result for _, _, actions in done for a in actions if isinstance(a, Record)]
+def said(part, verdict="accept", time_ns=1, camera="top"):
+    return Answered(part, Said(verdict), time_ns, camera)
+
+
+def of(kind, done):
+    return [a for _, _, actions in done for a in actions if isinstance(a, kind)]
+
+
+def results(done):
+    return [a.result for a in of(Record, done)]
+
+
+def outcomes(done):
+    return [(a.part, a.verdict, a.reason) for a in of(Actuate, done)]
+
+
+@settings(max_examples=800, deadline=None)
+@example([Triggered(P1, 0), Triggered(P2, 0), said(P2), said(P1)], Station(10, cameras=("top",), products=("m8",)))
+@given(st.lists(events, max_size=40), stations)
+def test_promises(sequence, station):
+    sequence = [*RUNNING, *sequence, End(60)]
+    end, done = play(sequence, station)
+    acts, found = of(Actuate, done), results(done)
 
     # Taken: a trigger counts when its number is higher than any before it.
-    taken, answers, last = {}, {}, 0
-    now = -(2**63)
-    for event in sequence:
+    taken, answers, last, now = {}, {}, 0, -(2**63)
+    for event, before, _ in done:
         now = max(now, event.time_ns)
         if isinstance(event, Triggered) and event.part.sequence > last:
             last = event.part.sequence
-            taken[event.part] = event.time_ns
+            taken[event.part] = (event.time_ns, before)
         if isinstance(event, Answered) and event.part in taken:
-            answers.setdefault(event.part, []).append((event.decision, now))
+            answers.setdefault((event.part, event.camera), []).append((event.decision, now))
 
     # exactly one verdict each, in the order of the triggers, and none for a part that never came
     assert [a.part for a in acts] == list(taken)
-    assert station.waiting == ()
+    assert end.waiting == ()
     # what is stored is what was done
-    assert [(r.part, r.verdict, r.reason) for r in results] == [(a.part, a.verdict, a.reason) for a in acts]
-    for r in results:
-        assert r.verdict in ("accept", "hold", "reject")
-        if r.verdict == "reject" and r.reason != DECIDED:
+    assert [(r.part, r.verdict, r.reason, r.triggered_ns) for r in found] == [
+        (a.part, a.verdict, a.reason, a.triggered_ns) for a in acts
+    ]
+    for r in found:
+        came_ns, before = taken[r.part]
+        assert r.verdict in WORST
+        assert r.product == before.product
+        if r.reason != DECIDED:
+            assert r.verdict == "reject"
             continue
-        # a verdict of the model's own: it said so, finite, and in time by the station's clock
-        assert r.reason == DECIDED
-        assert r.decision is not None
-        assert math.isfinite(r.decision.margin)
-        assert (r.decision.verdict if r.decision.verdict in ("accept", "hold") else "reject") == r.verdict
+        # a verdict of the models' own: each camera's said so, finite, and in time by the station's clock
+        assert before.state in EXECUTING
+        assert not before.finishing
+        assert {word.camera for word in r.words} == set(station.cameras)
+        assert all(math.isfinite(word.decision.margin) for word in r.words)
+        assert WORST[r.verdict] == max(WORST.get(word.decision.verdict, 2) for word in r.words)
+        assert station.deadline_ns is None or r.decided_ns <= came_ns + station.deadline_ns
         if r.verdict == "accept":
-            in_time = [t for d, t in answers[r.part] if d is r.decision or d == r.decision]
-            assert deadline_ns is None or min(in_time) <= taken[r.part] + deadline_ns
-        assert deadline_ns is None or r.decided_ns <= taken[r.part] + deadline_ns
-    # after a fault nothing passes
-    faulted = False
-    for event, _, actions in done:
-        faulted = faulted or isinstance(event, Fault)
-        if faulted:
+            for camera in station.cameras:
+                in_time = [at for decision, at in answers[r.part, camera] if decision.verdict == "accept"]
+                assert station.deadline_ns is None or min(in_time) <= came_ns + station.deadline_ns
+    # in error nothing passes, and nothing leads out of it; a halted station passes no part that came while it halted
+    for event, before, actions in done:
+        if before.state == "error" or isinstance(event, Fault):
             assert all(a.verdict == "reject" for a in actions if isinstance(a, Actuate))
+            assert step(before, event)[0].state == "error" or not isinstance(event, Fault)
+    # the station goes through states as the table has it
+    for _, before, actions in done:
+        state = before.state
+        for change in (a for a in actions if isinstance(a, Changed)):
+            assert change.state in STATES
+            legal = {s for (a, _), through in LEADS.items() if a == state for s in through[:1]}
+            assert change.state in legal | {"error", "halted", "ready", "initialized"}
+            state = change.state
+        assert state == step(before, _)[0].state
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(events, max_size=30), st.integers(0, 30))
-def test_same_events_same_actions(sequence, deadline_ns):
-    assert play(sequence, deadline_ns) == play(sequence, deadline_ns)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(events, max_size=30), stations)
+def test_same_events_same_actions(sequence, station):
+    assert play(sequence, station) == play(sequence, station)
 
 
 def test_a_ready_answer_waits_for_the_part_before_it():
-    _, done = play([Triggered(P1, 0), Triggered(P2, 1), Answered(P2, Said("accept"), 2), Answered(P1, Said("hold"), 3)])
+    _, done = play([Triggered(P1, 0), Triggered(P2, 1), said(P2, "accept", 2), said(P1, "hold", 3)], running())
     assert done[2][2] == ()
-    assert [(a.part, a.verdict) for a in actuated(done)] == [(P1, "hold"), (P2, "accept")]
+    assert [(a.part, a.verdict) for a in of(Actuate, done)] == [(P1, "hold"), (P2, "accept")]
 
 
 def test_no_answer_is_a_reject_when_the_deadline_passes():
-    station, _ = play([Triggered(P1, 0)], deadline_ns=10)
+    station, _ = play([Triggered(P1, 0)], running(10))
     assert next_deadline_ns(station) == 11
     station, actions = step(station, Tick(10))
     assert actions == ()  # on the deadline is still in time
     station, actions = step(station, Tick(11))
-    assert actions[0] == Actuate(P1, "reject", DEADLINE)
+    assert actions[0] == Actuate(P1, "reject", DEADLINE, 0)
     assert next_deadline_ns(station) is None
 
 
 def test_a_late_answer_is_a_reject_and_its_decision_is_kept():
-    _, done = play([Triggered(P1, 0), Answered(P1, Said("accept"), 11)], deadline_ns=10)
-    record = done[-1][2][1]
-    assert (record.result.verdict, record.result.reason) == ("reject", DEADLINE)
-    assert record.result.decision == Said("accept")
+    _, done = play([Triggered(P1, 0), said(P1, "accept", 11)], running(10))
+    (result,) = results(done)
+    assert (result.verdict, result.reason) == ("reject", DEADLINE)
+    assert result.words[0].decision == Said("accept")
 
 
 def test_an_answer_after_the_verdict_is_ignored_and_counted():
-    station, done = play([Triggered(P1, 0), Tick(11), Answered(P1, Said("accept"), 12)], deadline_ns=10)
-    assert len(actuated(done)) == 1
+    station, done = play([Triggered(P1, 0), Tick(11), said(P1, "accept", 12)], running(10))
+    assert len(of(Actuate, done)) == 1
     assert station.ignored == 1
 
 
 def test_a_clock_that_runs_backwards_does_not_buy_time():
-    _, done = play([Triggered(P1, 0), Tick(50), Answered(P1, Said("accept"), 5)], deadline_ns=10)
-    assert [(a.verdict, a.reason) for a in actuated(done)] == [("reject", DEADLINE)]
+    _, done = play([Triggered(P1, 0), Tick(50), said(P1, "accept", 5)], running(10))
+    assert outcomes(done) == [(P1, "reject", DEADLINE)]
 
 
 def test_a_trigger_reported_after_its_deadline_is_rejected_at_once():
-    station, _ = play([Tick(100)], deadline_ns=10)
+    station, _ = play([Tick(100)], running(10))
     _, actions = step(station, Triggered(P1, 50))
-    assert actions[0] == Actuate(P1, "reject", DEADLINE)
+    assert actions[0] == Actuate(P1, "reject", DEADLINE, 50)
 
 
 def test_the_second_answer_and_the_unknown_part_change_nothing():
     station, done = play(
-        [Triggered(P1, 0), Triggered(P2, 0), Answered(P2, Said("reject"), 1), Answered(P2, Said("accept"), 2),
-         Answered(P3, Said("accept"), 2), Answered(Part("other", 1), Said("accept"), 2),
-         Answered(P1, Said("accept"), 3)]
+        [Triggered(P1, 0), Triggered(P2, 0), said(P2, "reject"), said(P2, "accept"), said(P3), said(Part("other", 1)),
+         said(P1, camera="side"), said(P1)],
+        running(),
     )  # fmt: skip
-    assert [(a.part, a.verdict) for a in actuated(done)] == [(P1, "accept"), (P2, "reject")]
-    assert station.ignored == 3
+    assert [(a.part, a.verdict) for a in of(Actuate, done)] == [(P1, "accept"), (P2, "reject")]
+    assert station.ignored == 4
 
 
 def test_nan_is_a_reject_whatever_the_verdict_says():
-    _, done = play([Triggered(P1, 0), Answered(P1, Said("accept", math.nan), 1)])
-    assert [(a.verdict, a.reason) for a in actuated(done)] == [("reject", NOT_FINITE)]
+    _, done = play([Triggered(P1, 0), Answered(P1, Said("accept", math.nan), 1, "top")], running())
+    assert outcomes(done) == [(P1, "reject", NOT_FINITE)]
 
 
-def test_stop_rejects_who_still_waits_and_lets_a_ready_answer_go():
-    _, done = play([Triggered(P1, 0), Triggered(P2, 0), Answered(P2, Said("accept"), 1), Stop(2), Triggered(P3, 3)])
-    assert [(a.part, a.verdict, a.reason) for a in actuated(done)] == [
-        (P1, "reject", STOPPED),
-        (P2, "accept", DECIDED),
-        (P3, "reject", STOPPED),
+def test_the_end_rejects_who_still_waits_and_lets_a_ready_answer_go():
+    _, done = play([Triggered(P1, 0), Triggered(P2, 0), said(P2), End(2), Triggered(P3, 3)], running())
+    assert outcomes(done) == [(P1, "reject", STOPPED), (P2, "accept", DECIDED), (P3, "reject", HALTED)]
+
+
+def test_a_fault_rejects_everything_from_then_on_and_no_order_leads_out():
+    station, done = play(
+        [Triggered(P1, 0), Triggered(P2, 0), said(P2), Fault("disk full", 2), Triggered(P3, 3), said(P3),
+         Ordered("reset", 4), Ordered("start", 4), Triggered(P4, 5), End(6)],
+        running(),
+    )  # fmt: skip
+    assert outcomes(done) == [(p, "reject", FAULT) for p in (P1, P2, P3, P4)]
+    assert (station.state, station.detail) == ("error", "disk full")
+    assert [r.why for r in of(Refused, done)] == [
+        "the station is error and can not reset; now it can: nothing",
+        "the station is error and can not start; now it can: nothing",
     ]
 
 
-def test_a_fault_rejects_everything_from_then_on():
+def test_every_camera_must_say_accept_and_the_worst_word_counts():
+    two = running(cameras=("top", "side"))
     station, done = play(
-        [Triggered(P1, 0), Triggered(P2, 0), Answered(P2, Said("accept"), 1), Fault("disk full", 2), Triggered(P3, 3),
-         Answered(P3, Said("accept"), 4), Stop(5)]
+        [Triggered(P1, 0), said(P1), said(P1, "accept", camera="side"),
+         Triggered(P2, 0), said(P2, "hold", camera="side"), said(P2),
+         Triggered(P3, 0), said(P3, "reject"), said(P3, "hold", camera="side"),
+         Triggered(P4, 0), said(P4), Failed(P4, UNREADABLE, "no packet came", 1, "side")],
+        two,
     )  # fmt: skip
-    assert [(a.part, a.verdict, a.reason) for a in actuated(done)] == [(p, "reject", FAULT) for p in (P1, P2, P3)]
-    assert (station.mode, station.detail) == ("fault", "disk full")
+    assert outcomes(done) == [
+        (P1, "accept", DECIDED), (P2, "hold", DECIDED), (P3, "reject", DECIDED), (P4, "reject", UNREADABLE)
+    ]  # fmt: skip
+    assert results(done)[3].detail == "side: no packet came"
+    assert station.waiting == ()
+
+
+def test_a_camera_that_says_nothing_is_named_when_the_deadline_passes():
+    _, done = play([Triggered(P1, 0), said(P1), Tick(11)], running(10, cameras=("top", "side")))
+    assert (results(done)[0].reason, results(done)[0].detail) == (DEADLINE, "no answer about side")
+
+
+def test_from_the_start_to_inspecting_and_back():
+    _, done = play(
+        [Triggered(P1, 0), *RUNNING, Triggered(P2, 0), Ordered("stop", 1), Triggered(P3, 1), said(P2, time_ns=2),
+         Ordered("unprepare", 3)],
+        Station(cameras=("top",), products=("m8",)),
+    )  # fmt: skip
+    assert [c.state for c in of(Changed, done)] == ["initialized", "ready", "continuous", "ready", "initialized"]
+    assert outcomes(done) == [(P1, "reject", STOPPED), (P2, "accept", DECIDED), (P3, "reject", STOPPED)]
+
+
+def test_a_single_job_is_one_part():
+    station, _ = play(RUNNING[:2], Station(cameras=("top",), products=("m8",)))
+    station, done = play(
+        [Ordered("start-single", 0), Triggered(P1, 0), Triggered(P2, 0), said(P1), Triggered(P3, 2)], station
+    )
+    assert outcomes(done) == [(P1, "accept", DECIDED), (P2, "reject", STOPPED), (P3, "reject", STOPPED)]
+    assert [c.state for c in of(Changed, done)] == ["single", "ready"]
+
+
+def test_a_product_changes_without_a_stop_and_parts_in_flight_keep_theirs():
+    _, done = play(
+        [Triggered(P1, 0), Ordered("prepare", 1, "m10"), Triggered(P2, 2), said(P1), said(P2),
+         Ordered("prepare", 3, "m12")],
+        running(),
+    )  # fmt: skip
+    assert [(r.part, r.product, r.verdict) for r in results(done)] == [(P1, "m8", "accept"), (P2, "m10", "accept")]
+    assert of(Refused, done) == [Refused("prepare", "no product 'm12'; there are: m8, m10")]
+
+
+def test_too_many_rejects_in_a_row_halt_the_station_until_it_is_reset():
+    reject = [e for p in (P1, P2) for e in (Triggered(p, 0), said(p, "reject"))]
+    _, done = play(
+        [*reject, Triggered(P3, 1), said(P3), Ordered("start", 2), Ordered("reset", 2), Ordered("start", 2),
+         Triggered(P4, 3), said(P4)],
+        running(halt_after=2),
+    )  # fmt: skip
+    assert [(v, r) for _, v, r in outcomes(done)] == [
+        ("reject", DECIDED), ("reject", DECIDED), ("reject", HALTED), ("accept", DECIDED)
+    ]  # fmt: skip
+    assert [c.state for c in of(Changed, done)] == ["halted", "preoperational", "initialized", "ready", "continuous"]
+    assert of(Changed, done)[0].why == "2 rejects in a row: look at the process before you reset the station"
+    assert len(of(Refused, done)) == 1  # start, before the reset
+
+
+def test_an_accept_between_breaks_the_row_and_a_hold_does_not_count():
+    verdicts = ["reject", "accept", "reject", "hold"]
+    sequence = [e for n, v in enumerate(verdicts, 1) for e in (Triggered(Part("", n), 0), said(Part("", n), v))]
+    station, _ = play(sequence, running(halt_after=2))
+    assert (station.state, station.in_a_row) == ("continuous", 1)
+
+
+def test_when_the_row_is_full_parts_that_wait_behind_do_not_pass():
+    _, done = play(
+        [Triggered(P1, 0), Triggered(P2, 0), said(P2), said(P1, "reject"), Triggered(P3, 1), said(P3)],
+        running(halt_after=1),
+    )
+    assert [reason for _, _, reason in outcomes(done)] == [DECIDED, HALTED, HALTED]
+
+
+def test_master_parts_are_never_passed_and_it_is_kept_what_was_said_of_them():
+    _, done = play(
+        [Ordered("calibrate", 0, expect=("accept", "reject")), Triggered(P1, 0), said(P1), Triggered(P2, 0),
+         said(P2, "accept"), Triggered(P3, 0), said(P3)],
+        running(),
+    )  # fmt: skip
+    assert outcomes(done) == [(P1, "reject", CALIBRATION), (P2, "reject", CALIBRATION), (P3, "accept", DECIDED)]
+    assert [(r.expected, r.words[0].verdict) for r in results(done)] == [
+        ("accept", "accept"), ("reject", "accept"), (None, "accept")
+    ]  # fmt: skip
+    assert results(done)[1].detail == "a master part to reject; the station said accept"
+
+
+def test_no_part_for_too_long_is_a_fault_while_inspecting_only():
+    station = running(watchdog_ns=100)
+    assert next_deadline_ns(station) == -50 + 101
+    station, _ = step(station, Triggered(P1, 20))
+    station, _ = step(station, said(P1))
+    assert next_deadline_ns(station) == 121
+    station, actions = step(station, Tick(121))
+    assert actions == (Changed("error", "m8", "no part has come for 1e-07 s; look at the trigger and the camera"),)
+    stopped, _ = play([Ordered("stop", 0), Tick(500)], running(watchdog_ns=100))
+    assert (stopped.state, next_deadline_ns(stopped)) == ("ready", None)
+
+
+def test_an_abort_rejects_what_is_in_flight():
+    station, done = play([Triggered(P1, 0), Ordered("abort", 1), said(P1, time_ns=2)], running())
+    assert (station.state, station.ignored) == ("ready", 1)
+    assert outcomes(done) == [(P1, "reject", STOPPED)]

@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.run import run
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.signature import HEADER, sign, verify
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
 from lineside.store.outbox import Letter
 from tests.line.test_mqtt import certificates
-from tests.line.tiny import RED, picture, stub
+from tests.line.tiny import RED, picture, run, stub
 from tests.store.rows import a_run, inspection
 
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -12,7 +12,6 @@ from alembic.runtime.migration import MigrationContext
 
 from lineside.cli.main import main
 from lineside.errors import LineError, SettingsError
-from lineside.line.run import run
 from lineside.line.sink.catalog import open_sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store import outbox
@@ -21,7 +20,7 @@ from lineside.store.history import Question, history
 from lineside.store.open import open_store, reading
 from lineside.store.tables import METADATA, VERSION
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto
-from tests.line.tiny import RED, picture, stub
+from tests.line.tiny import RED, picture, run, stub
 from tests.store.postgres import Postgres, needs_postgresql
 from tests.store.rows import a_run, inspection, record
 

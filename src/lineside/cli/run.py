@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.line.sink.sink import Sink
     from lineside.line.start import start
     from lineside.line.summary import text
+    from lineside.line.view import only
     from lineside.progress import bar
     from lineside.settings import plain
     from lineside.store.open import default_store, is_url, open_store
@@ -73,16 +74,12 @@ def run(args: argparse.Namespace) -> int:
             print(note, file=sys.stderr)
         with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
             summary = line.run(
-                model,
-                source,
+                only(model, source, drift),
                 sinks,
                 store,
-                deadline_ms=args.deadline_ms,
-                max_fps=args.max_fps,
-                parts=args.parts,
+                pace=line.Pace(deadline_ms=args.deadline_ms, max_fps=args.max_fps, parts=args.parts),
                 gate=gate,
                 inbox=inbox,
-                drift=drift,
                 say=lambda sentence: print(sentence, file=sys.stderr),
                 progress=progress,
             )

@@ -1,4 +1,4 @@
-"""The camera's thread: lets frames in one by one, when they are due and when there is room.
+"""A camera's thread: lets its frames in one by one, when they are due and when there is room.
 
 It works ahead: while the engine is busy with one part, the next file is read (or the next exposure drawn). With a
 period the schedule is absolute, start + k × period, so it does not drift; a frame that is let in late keeps the time at
@@ -10,6 +10,9 @@ Frames that come by themselves are taken as they come; how long they waited coun
 
 A part waits outside while the store or a sink has no room for its result. Once its deadline has passed there, nobody
 could reject it in time: that is a fault, and the line goes to its safe state.
+
+Several cameras of one line share the schedule (Conveyor) and the room (Door): frame k of each is a view of part k, and
+who comes first takes the room for that part.
 """
 
 import itertools
@@ -21,7 +24,7 @@ from lineside.errors import LineError, LinesideError
 from lineside.line.source.frame import Frame
 
 POLL_S = 0.1  # how soon a halt is noticed while waiting for room
-Enter = Callable[[float], bool]  # enter(timeout_s) -> there is room
+Enter = Callable[[int, float], bool]  # enter(k, timeout_s) -> there is room for part k
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Taken:
     frame: Frame
     time_ns: int | None  # its trigger, by the clock or the camera; None: whenever the line is ready for it
     behind_ms: float  # how much later than its trigger it was let in
+    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceEnd:
     fault: str  # "" where the source simply has no more
+    camera: str = ""
 
 
 class Room:
@@ -51,58 +56,90 @@ class Room:
         self._free.release()
 
 
+class Door:
+    """Room for part after part, taken by the camera that comes first; the others of that part just walk in. Final."""
+
+    def __init__(self, enter: Callable[[float], bool]):
+        self._enter, self._lock = enter, threading.Lock()
+        self._let_in = 0  # parts
+
+    def enter(self, k: int, timeout_s: float) -> bool:
+        if k < self._let_in:
+            return True
+        with self._lock:
+            if k < self._let_in:
+                return True
+            if not self._enter(timeout_s):
+                return False
+            self._let_in = k + 1
+            return True
+
+
+class Conveyor:
+    """Part k comes k periods after the first, for every camera alike. Final."""
+
+    def __init__(self, period_ns: int):
+        self.period_ns = period_ns
+        self._start: int | None = None
+        self._lock = threading.Lock()
+
+    def due_ns(self, k: int, now: int) -> int:
+        with self._lock:
+            self._start = now if self._start is None else self._start
+            return self._start + k * self.period_ns
+
+
 def take(
     frames: Iterator[Frame],
     put: Callable[[Taken | SourceEnd], None],
     *,
     enter_store: Enter,  # room for a result
     enter: Enter,  # room for a part between trigger and verdict
-    period_ns: int | None,
+    conveyor: Conveyor | None,
     deadline_ns: int | None,
     now_ns: Callable[[], int],
     halt: threading.Event,
     fires: bool = False,  # asking for a frame is the trigger
+    camera: str = "",
 ) -> None:
     """Let frames in until there are no more, or halt is set; ends with a SourceEnd."""
-    start: int | None = None
     try:
         for k in itertools.count():
             frame = None if fires else next(frames, None)
             if frame is None and not fires:
                 break
-            start = now_ns() if start is None else start
-            due_ns = None if period_ns is None else start + k * period_ns
+            due_ns = None if conveyor is None else conveyor.due_ns(k, now_ns())
             if due_ns is not None:
                 halt.wait(max(0, due_ns - now_ns()) / 1e9)
             at = due_ns if frame is None or frame.captured_ns is None else frame.captured_ns
             until_ns = _until_ns(at, deadline_ns, now_ns())
-            if not _wait(enter_store, halt, now_ns, until_ns) and not halt.is_set():
+            if not _wait(enter_store, k, halt, now_ns, until_ns) and not halt.is_set():
                 part = k + 1 if frame is None else frame.part_id
                 raise LineError(
                     f"part {part}: its deadline passed while the store and the sinks had no room for one more "
                     "result; look at the disk and at who reads the sinks"
                 )
-            if not _wait(enter, halt, now_ns, None):
+            if not _wait(enter, k, halt, now_ns, None):
                 break
             if frame is None:
                 if (frame := next(frames, None)) is None:
                     break
-                frame, at = _in_time(frame, due_ns, period_ns)
-            put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6))
-        put(SourceEnd(""))
+                frame, at = _in_time(frame, due_ns, conveyor)
+            put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6, camera))
+        put(SourceEnd("", camera))
     except LinesideError as error:
-        put(SourceEnd(str(error)))
+        put(SourceEnd(str(error), camera))
     except Exception as error:  # a lost source must stop the line with a sentence, not leave it waiting
-        put(SourceEnd(f"the source failed: {type(error).__name__}: {error}"))
+        put(SourceEnd(f"the source failed: {type(error).__name__}: {error}", camera))
 
 
-def _in_time(frame: Frame, due_ns: int | None, period_ns: int | None) -> tuple[Frame, int | None]:
+def _in_time(frame: Frame, due_ns: int | None, conveyor: Conveyor | None) -> tuple[Frame, int | None]:
     """A frame that was triggered on request, and when its part was there."""
     fired_ns = frame.captured_ns
-    if due_ns is None or period_ns is None or fired_ns is None:
+    if due_ns is None or conveyor is None or fired_ns is None:
         return frame, fired_ns
     late_ns = fired_ns - due_ns
-    if late_ns > period_ns and frame.picture is not None:
+    if late_ns > conveyor.period_ns and frame.picture is not None:
         error = f"{frame.name}: triggered {late_ns / 1e6:.0f} ms late: by then another part stood before the camera"
         frame = replace(frame, picture=None, data=None, error=error)
     return frame, due_ns
@@ -115,11 +152,11 @@ def _until_ns(at: int | None, deadline_ns: int | None, now: int) -> int | None:
     return (at if now <= at + deadline_ns else now) + deadline_ns
 
 
-def _wait(enter: Enter, halt: threading.Event, now_ns: Callable[[], int], until_ns: int | None) -> bool:
+def _wait(enter: Enter, k: int, halt: threading.Event, now_ns: Callable[[], int], until_ns: int | None) -> bool:
     """Wait for room; False if there was none until then, or the line halts."""
     while not halt.is_set():
         left_s = POLL_S if until_ns is None else max(0, until_ns - now_ns()) / 1e9
-        if enter(min(POLL_S, left_s)):
+        if enter(k, min(POLL_S, left_s)):
             return not halt.is_set()
         if not left_s:
             break

@@ -1,9 +1,12 @@
 """The station among its neighbours: what each message does, and how long to wait for the next one.
 
-Messages come from the camera (Taken, SourceEnd), the engine (Answer, Drifted), the recorder (Lost) and from outside
-(Finish).
-Here they become events of the station, and its actions become calls: actuate first, then record. All of it runs in the
-main thread, and none of it waits.
+Messages come from the cameras (Taken, SourceEnd), the engine (Answer, Drifted), the recorder and the gate (Lost), from
+people and PLCs (Asked) and from outside (Finish). Here they become events of the station, and its actions become calls:
+actuate first, then record. All of it runs in the main thread, and none of it waits.
+
+A part that several cameras see is triggered by the first of its frames; frames of one number belong to one part. That
+they really show the same part is checked by the time at which they were taken, and of files by their names: cameras out
+of step are a fault, for every later part would be judged by pictures of two.
 """
 
 import queue
@@ -16,8 +19,26 @@ from lineside.evidence.drift import Alarm
 from lineside.line import station as st
 from lineside.line.camera import SourceEnd, Taken
 from lineside.line.decide import Answer
+from lineside.line.events import (
+    UNREADABLE,
+    Actuate,
+    Changed,
+    End,
+    Event,
+    Failed,
+    Fault,
+    Ordered,
+    Part,
+    Record,
+    Refused,
+    Result,
+    Tick,
+    Triggered,
+    Verdict,
+)
 from lineside.line.row import Flight
 from lineside.line.source.frame import Frame
+from lineside.line.states import EXECUTING
 
 MAX_WAIT_S = 3600.0  # to wake once too often is harmless; to ask a lock for a thousand years is an error
 GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
@@ -25,7 +46,7 @@ GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """From the recorder: the store or a sink has failed."""
+    """From the recorder or the gate: the store, a sink or the PLC has failed."""
 
     sentence: str
 
@@ -40,14 +61,44 @@ class Drifted:
     """From the engine's thread: parts or pictures are no longer calibrate's."""
 
     alarm: Alarm
+    camera: str = ""
 
 
-Message = Taken | Answer | SourceEnd | Lost | Drifted | Finish
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How the station stands after an order."""
+
+    refused: str  # why the order could not be followed; "" where it was
+    state: str
+    product: str
+    detail: str  # why it halted, or is in error
+
+
+def unasked(reply: Reply) -> None:
+    """Nobody waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """From a person or a PLC: an order of states.py; "status" only asks how things stand."""
+
+    order: str
+    who: str
+    product: str = ""
+    expect: tuple[Verdict, ...] = ()
+    why: str = ""
+    reply: Callable[[Reply], None] = unasked
+
+
+STATUS = "status"
+
+
+Message = Taken | Answer | SourceEnd | Lost | Drifted | Asked | Finish
 Inbox = queue.SimpleQueue[Message]  # its put may be called in a signal handler
-Actuator = Callable[[st.Part, st.Verdict, str], None]
+Actuator = Callable[[Part, Verdict, str, int], None]  # part, verdict, reason, when it was triggered
 
 
-def no_actuator(part: st.Part, verdict: st.Verdict, reason: str) -> None:
+def no_actuator(part: Part, verdict: Verdict, reason: str, triggered_ns: int) -> None:
     """No gate is connected: verdicts go to the store and the sinks only."""
 
 
@@ -59,26 +110,48 @@ class Line:
         state: st.Station,
         *,
         actuate: Actuator,
-        infer: Callable[[Frame], None],
-        record: Callable[[st.Result, Flight, float], None],
+        infer: Callable[[str, str, Frame], None],  # camera, product, frame
+        record: Callable[[Result, Flight, float], None],
         halt: threading.Event,
         now_ns: Callable[[], int],
+        changed: Callable[[Changed, str], None] = lambda change, who: None,
+        obeyed: Callable[[Asked, str], None] = lambda asked, refused: None,
+        together_ns: int | None = None,
+        resettable: bool = False,
     ):
+        """changed is told of every state the station goes through, and by whom; obeyed of every order. resettable:
+        somebody may order a halted station to go on; if not, a station that halts by itself ends the line."""
         self._actuate, self._infer, self._record, self._halt, self._now_ns = actuate, infer, record, halt, now_ns
+        self._changed, self._obeyed = changed, obeyed
+        self._together_ns, self._resettable = together_ns, resettable
         self._flights: dict[int, Flight] = {}
-        self._ready: deque[Frame] = deque()  # to be triggered as soon as nothing is in flight
-        self._waiting: deque[Frame] = deque()  # triggered, not yet at the engine
-        self._engine_busy = self._ended = False
+        self._ready: dict[int, dict[str, Frame]] = {}  # to be triggered as soon as nothing is in flight; by camera
+        self._waiting: deque[tuple[str, Frame]] = deque()  # triggered, not yet at the engine
+        self._open = set(state.cameras)
+        self._engine_busy = self._over = False
+        self._who = ""  # has ordered what is being done
         self._give_up_ns: int | None = None  # when nothing is waited for any more
         self.state = state
+        self.inspecting = threading.Event()  # whether parts are let in, where the line sets the pace
         self.finishing = False
+        self.fault = ""  # why the line stopped by itself
         self.last_ns = now_ns()  # of the last verdict
         self.max_behind_ms = 0.0
         self.alarms: list[Alarm] = []
 
     @property
     def done(self) -> bool:
-        return self._ended and not self.state.waiting and not self._ready
+        return self._over or (not self._open and not self.state.waiting and not self._ready)
+
+    def begin(self, product: str, start: bool) -> None:
+        """From preoperational to ready, and on to inspecting every part."""
+        for order in ("reset", "prepare", *(("start",) if start else ())):
+            self._step(Ordered(order, self._now_ns(), product))
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        self._over = True
+        self._step(End(self._now_ns()))
 
     def patience_s(self) -> float | None:
         """How long nothing may happen before `wake`; None: for ever."""
@@ -89,33 +162,36 @@ class Line:
         """A deadline has passed, or the patience after a request to stop."""
         now = self._now_ns()
         if self._give_up_ns is not None and now >= self._give_up_ns:
-            self._ended = True
-            self._step(st.Stop(now))
+            self._over = True
+            self._step(End(now))
         else:
-            self._step(st.Tick(now))
+            self._step(Tick(now))
         self._feed()
 
     def handle(self, message: Message) -> None:
         match message:
-            case Taken(frame, None, _):
+            case Taken(frame, None, _, camera):
                 if not self._halt.is_set():
-                    self._ready.append(frame)
-            case Taken(frame, int(time_ns), behind_ms):
+                    self._ready.setdefault(frame.sequence, {})[camera] = frame
+            case Taken(frame, int(time_ns), behind_ms, camera):
                 self.max_behind_ms = max(self.max_behind_ms, behind_ms)
-                self._trigger(frame, time_ns)
+                self._take(camera, frame, time_ns)
             case Answer(event):
                 self._engine_busy = False
                 if flight := self._flights.get(event.part.sequence):
-                    flight.answer = message
+                    flight.answers[event.camera] = message
                 self._step(replace(event, time_ns=self._now_ns()))  # the gate acts now, not when the engine answered
-            case SourceEnd(sentence):
-                self._ended = True
+            case SourceEnd(sentence, camera):
+                self._open.discard(camera)
                 if sentence:
                     self._fault(sentence)
+                self._miss()
             case Lost(sentence):
                 self._fault(sentence)
-            case Drifted(alarm):
+            case Drifted(alarm, _):
                 self.alarms.append(alarm)
+            case Asked():
+                self._obey(message)
             case Finish():
                 self.finishing = True
                 self._leave()
@@ -123,39 +199,110 @@ class Line:
 
     def _feed(self) -> None:
         """Keep the engine busy: after a verdict, never before it."""
-        if self._ready and not self.state.waiting:
-            self._trigger(self._ready.popleft(), self._now_ns())
-        while self._waiting and self._waiting[0].sequence not in self._flights:
+        if self._ready and not self.state.waiting and self.inspecting.is_set():
+            number = min(self._ready)
+            if self._open <= self._ready[number].keys():  # all that still can come
+                for camera, frame in self._ready.pop(number).items():
+                    self._take(camera, frame, self._now_ns())
+                self._miss()
+        while self._waiting and self._waiting[0][1].sequence not in self._flights:
             self._waiting.popleft()  # its verdict has left already: not worth an inference, nor its memory
         if self._waiting and not self._engine_busy:
             self._engine_busy = True
-            self._infer(self._waiting.popleft())
+            camera, frame = self._waiting.popleft()
+            self._infer(camera, self._flights[frame.sequence].product, frame)
 
-    def _trigger(self, frame: Frame, time_ns: int) -> None:
-        self._flights[frame.sequence] = Flight(frame)
-        self._waiting.append(frame)
-        self._step(st.Triggered(st.Part(frame.part_id, frame.sequence), time_ns))
-        self._step(st.Tick(self._now_ns()))  # it may have been let in after its deadline
+    def _take(self, camera: str, frame: Frame, time_ns: int) -> None:
+        """One camera's frame: it triggers its part, or joins the others of it."""
+        flight = self._flights.get(frame.sequence)
+        if flight:
+            if apart := self._apart(flight, camera, frame):
+                return self._fault(apart)
+            flight.frames[camera] = frame
+            self._waiting.append((camera, frame))
+        elif frame.sequence > self.state.last_sequence:
+            self._flights[frame.sequence] = Flight(self.state.product, {camera: frame})
+            self._waiting.append((camera, frame))
+            self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns))
+            self._step(Tick(self._now_ns()))  # it may have been let in after its deadline
+            self._miss()
+        return None
 
-    def _step(self, event: st.Event) -> None:
+    def _miss(self) -> None:
+        """Parts that a camera which has ended will never show."""
+        ended = set(self.state.cameras) - self._open
+        for w in self.state.waiting if ended else ():
+            flight = self._flights.get(w.part.sequence)  # none: one before it was all that it waited for
+            for camera in ended - flight.frames.keys() if flight else ():
+                if all(word.camera != camera for word in w.words):
+                    detail = f"not-acquired: camera {camera} has no picture of this part: it has come to its end"
+                    self._step(Failed(w.part, UNREADABLE, detail, self._now_ns(), camera))
+
+    def _obey(self, asked: Asked) -> None:
+        refused = ""
+        if asked.order != STATUS:
+            self._who = asked.who
+            refused = self._step(Ordered(asked.order, self._now_ns(), asked.product, asked.expect, asked.why))
+            self._who = ""
+            self._obeyed(asked, refused)
+        asked.reply(Reply(refused, self.state.state, self.state.product, self.state.detail))
+
+    def _apart(self, flight: Flight, camera: str, frame: Frame) -> str:
+        """Why these frames can't be of one part; "" where they can."""
+        for other, before in flight.frames.items():
+            one, two = frame.captured_ns, before.captured_ns
+            if one is None and two is None and frame.part_id != before.part_id:
+                return (
+                    f"cameras are out of step: part {frame.sequence} is {before.part_id!r} to camera {other} and "
+                    f"{frame.part_id!r} to camera {camera}; each camera needs one picture of every part, of one name"
+                )
+            if one is None or two is None or self._together_ns is None:
+                continue
+            if abs(one - two) > self._together_ns:
+                return (
+                    f"cameras are out of step: the pictures of part {frame.sequence} by {other} and {camera} are "
+                    f"{abs(one - two) / 1e6:.0f} ms apart, together_ms is {self._together_ns / 1e6:g}; "
+                    "look at the trigger lines"
+                )
+        return ""
+
+    def _step(self, event: Event) -> str:
+        """Let the station take one step, and do what it says; why an order was refused."""
         self.state, actions = st.step(self.state, event)
-        failure = ""
+        failure = refused = ""
         for action in actions:
             match action:
-                case st.Actuate(part, verdict, reason):
+                case Actuate(part, verdict, reason, triggered_ns):
                     try:
-                        self._actuate(part, verdict, reason)
+                        self._actuate(part, verdict, reason, triggered_ns)
                     except Exception as error:
                         failure = f"the actuator failed at part {part.part_id}: {type(error).__name__}: {error}"
                     self.last_ns = self._now_ns()
-                case st.Record(result):
+                case Record(result):
                     flight = self._flights.pop(result.part.sequence)
                     self._record(result, flight, (self.last_ns - result.triggered_ns) / 1e6)
-        if failure and self.state.mode != "fault":
+                case Changed():
+                    self._follow(action)
+                case Refused(_, why):
+                    refused = why
+        if failure and self.state.state != "error":
             self._fault(failure)
+        return refused
+
+    def _follow(self, change: Changed) -> None:
+        """What the line does when its station is in another state."""
+        if change.state in EXECUTING:
+            self.inspecting.set()
+        else:
+            self.inspecting.clear()
+        self._changed(change, self._who)
+        by_itself = not self._who and not self._resettable and not self._over
+        if change.state == "error" or (change.state == "halted" and by_itself):  # the watchdog, rejects in a row
+            self.fault = self.fault or change.why
+            self._leave()
 
     def _fault(self, sentence: str) -> None:
-        self._step(st.Fault(sentence, self._now_ns()))
+        self._step(Fault(sentence, self._now_ns()))
         self._leave()
 
     def _leave(self) -> None:

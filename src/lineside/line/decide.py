@@ -15,8 +15,8 @@ from lineside.bundle.samples import Sample
 from lineside.bundle.verify import compare, samples_of
 from lineside.data.picture import decode
 from lineside.errors import BundleError, LineError, PictureError, SettingsError
+from lineside.line.events import ENGINE, UNREADABLE, Answered, Failed, Part
 from lineside.line.source.frame import Frame
-from lineside.line.station import ENGINE, UNREADABLE, Answered, Failed, Part
 from lineside.tasks.classify.decode import Decision, decider
 
 WARM_UPS = 3  # the first inferences of an engine allocate; they happen before the first part
@@ -35,8 +35,8 @@ class Answer:
     picture: np.ndarray | None = None  # (H, W, 3) uint8: what was decided on; not kept
 
 
-def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answer]:
-    """answer(frame), for a bundle that can accept; SettingsError with the remedy for one that can not."""
+def answerer(model: Model, now_ns: Callable[[], int], camera: str = "") -> Callable[[Frame], Answer]:
+    """answer(frame) for a camera, by a bundle that can accept; SettingsError with the remedy for one that can not."""
     manifest = model.manifest
     if not manifest.accept or manifest.operating_point is None:
         raise SettingsError(
@@ -51,9 +51,9 @@ def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answe
         try:
             picture = pixels(frame)
         except PictureError as error:
-            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns()))
+            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns(), camera))
         except Exception as error:  # a decoder's surprise is one bad picture, not the end of the shift
-            return Answer(Failed(part, UNREADABLE, f"{type(error).__name__}: {error}", now_ns()))
+            return Answer(Failed(part, UNREADABLE, f"{type(error).__name__}: {error}", now_ns(), camera))
         decoded = now_ns()
         decode_ms = (decoded - begun) / 1e6
         try:
@@ -61,11 +61,13 @@ def answerer(model: Model, now_ns: Callable[[], int]) -> Callable[[Frame], Answe
             inferred = now_ns()
             decision = decide(logits)
         except PictureError as error:  # too small for this bundle
-            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns()), decode_ms=decode_ms)
+            return Answer(Failed(part, UNREADABLE, f"{error.code}: {error}", now_ns(), camera), decode_ms=decode_ms)
         except Exception as error:  # whatever the engine throws, the part is rejected
-            return Answer(Failed(part, ENGINE, f"{type(error).__name__}: {error}", now_ns()), decode_ms=decode_ms)
+            return Answer(
+                Failed(part, ENGINE, f"{type(error).__name__}: {error}", now_ns(), camera), decode_ms=decode_ms
+            )
         decided = now_ns()
-        event = Answered(part, decision, decided)
+        event = Answered(part, decision, decided, camera)
         return Answer(
             event, logits, decision, decode_ms, (inferred - decoded) / 1e6, (decided - inferred) / 1e6, picture
         )

@@ -1,11 +1,11 @@
-"""The line: source → engine → station → verdict, and beside it the store and the sinks.
+"""The line: cameras → engine → station → verdict, and beside it the store and the sinks.
 
-Four threads, and one a durable sink, one job each; only the first knows the station:
+Threads, one job each; only the first knows the station:
     main      takes messages from one inbox in their order: station, verdicts, deadlines (line/control.py)
-    camera    lets frames in (line/camera.py)
-    engine    decodes, infers, decides, one part at a time (line/decide.py); then looks for drift (line/drift.py)
+    camera    lets frames in; one a camera (line/camera.py)
+    engine    decodes, infers, decides, one picture at a time (line/decide.py); then looks for drift (line/drift.py)
     recorder  commits results and outbox entries in groups, then tells the sinks (store/recorder.py)
-    courier   sends what its sink's outbox holds until the consumer acknowledges it (line/courier.py)
+    courier   sends what its sink's outbox holds until the consumer acknowledges it; one a sink (line/courier.py)
 and with a gate two more, which tell the PLC and watch the time that takes (line/gate/gate.py)
 
 Triggers   without max_fps the next part comes when the one before has its verdict; with it, part k comes k / max_fps
@@ -13,6 +13,9 @@ Triggers   without max_fps the next part comes when the one before has its verdi
            from then, so falling behind shows as latency and misses, not as a slower conveyor.
            A camera with a software trigger is asked for a picture then; without max_fps, after each verdict. One that
            runs by itself, or by a signal of its own, sets the pace: max_fps is refused, several parts are in flight.
+Views      frame k of every camera shows part k; the part is accepted when every camera's model says so.
+Products   every product's models are loaded at the start; a part is judged by those of the product that was prepared
+           when it was triggered.
 Verdicts   leave before anything is written. A hung engine does not delay the reject of a part whose deadline passes,
            nor does a store or sink that hangs, while there is room for results that wait for it. A part that is due by
            the clock and finds no room until its deadline stops the line with a fault.
@@ -27,27 +30,27 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lineside import __version__
-from lineside.bundle.model import Model
 from lineside.errors import SettingsError
-from lineside.evidence.drift import Detector
-from lineside.line import station as st
-from lineside.line.camera import Room, take
+from lineside.line.camera import Conveyor, Door, Room, take
 from lineside.line.control import Actuator, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
+from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
 from lineside.line.row import Flight, inspection, stages_ms
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
+from lineside.line.station import Station
 from lineside.line.summary import Summary, Tally
+from lineside.line.view import PRODUCT, View
 from lineside.progress import Progress, silent
 from lineside.store.records import Inspection, Run, printable
 
@@ -64,50 +67,74 @@ def unheard(sentence: str) -> None:
     """Nobody is told while the line runs; the summary has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When parts come, and what is asked of the time. None: not limited, not watched."""
+
+    deadline_ms: float | None = None  # from trigger to verdict
+    max_fps: float | None = None  # triggers by the clock; None: one after another
+    together_ms: float | None = 100.0  # several cameras: pictures of one part are taken within so long
+    halt_after: int | None = None  # rejects in a row
+    watchdog_s: float | None = None  # no part for so long is a fault
+    parts: int | None = None  # stop after so many
+
+    def __post_init__(self) -> None:
+        least = {"deadline_ms": 1e-3, "max_fps": 1e-3, "together_ms": 1e-3, "halt_after": 1, "watchdog_s": 1e-3}
+        for name, least_of_it in (least | {"parts": 1}).items():
+            value = getattr(self, name)
+            if value is not None and not least_of_it <= value < float("inf"):
+                raise SettingsError(f"{name}: expected a number of at least {least_of_it:g}, got {value}")
+
+
 def run(
-    model: Model,
-    source: Source,
+    views: Sequence[View],
     sinks: Sequence[Sink | Durable],
     store: "Engine",
     *,
-    deadline_ms: float | None = None,
-    max_fps: float | None = None,
-    parts: int | None = None,
+    pace: Pace = Pace(),
+    product: str | None = None,
+    autostart: bool = True,
+    resettable: bool = False,
     actuate: Actuator = no_actuator,
     gate: Gate | None = None,
     inbox: Inbox | None = None,
-    drift: Detector | None = None,
     say: Callable[[str], None] = unheard,
     progress: Progress = silent,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Summary:
-    """Run parts through the station until the source ends, `parts` have come, or Finish is put into the inbox.
+    """Run parts through the station until the cameras end, `pace.parts` have come, or Finish is put into the inbox.
 
-    deadline_ms: from trigger to verdict; None: none. max_fps: triggers by the clock; None: one after another. actuate
-    is called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits
-    for it. gate: an opened one is told instead, and closed at the end; a source that came to its end is not closed.
-    drift watches what was decided on; its alarms stop nothing. say is told of them, and of durable sinks in trouble, at
-    once and in another thread. The summary's `fault` says why the line stopped by itself. SettingsError for a bundle
-    that can accept nothing, and for max_fps of a camera that sets its own pace; LineError where engine, store or gate
-    does not start, or a rounded model answers otherwise than it did.
+    views: one a camera, all with the same products. product: is prepared at the start; None: the first. autostart: and
+    inspected at once; if not, an order (control.Asked) in the inbox starts it. resettable: such orders can come; a
+    station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
+    soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
+    instead, and closed at the end; a source that came to its end is not closed. Drift stops nothing: say is told of its
+    alarms, of states, and of durable sinks in trouble, at once and in other threads. The summary's `fault` says why the
+    line stopped by itself. SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets
+    its own pace; LineError where engine, store or gate does not start, or a rounded model answers otherwise than it
+    did.
     """
     from lineside.line.courier import Courier
     from lineside.store.open import identity
     from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
 
-    _check(deadline_ms, max_fps, parts, source)
-    answer = answerer(model, now_ns)
-    frames = itertools.islice(source.frames, parts)
-    recorded = source.trigger == "recorded"
-    first = next(frames, None) if recorded else None  # a camera is started when the line is ready, not before
-    compare_rounded(model)
-    warm_up(model, first if recorded else _blank(source))
+    names = tuple(view.name for view in views)
+    products = tuple(views[0].models)
+    product = products[0] if product is None else product
+    _check(views, products, product, pace)
+    answers = {(v.name, p): answerer(model, now_ns, v.name) for v in views for p, model in v.models.items()}
+    classes = {p: {v.name: v.models[p].manifest.classes for v in views} for p in products}
+    frames = {view.name: itertools.islice(view.source.frames, pace.parts) for view in views}
+    first: dict[str, Frame | None] = {}
+    for view in views:  # a camera is started when the line is ready, not before
+        first[view.name] = next(frames[view.name], None) if view.source.trigger == "recorded" else None
+        for model in view.models.values():
+            compare_rounded(model)
+            warm_up(model, first[view.name] if view.source.trigger == "recorded" else _blank(view.source))
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
-    settings = {"deadline_ms": deadline_ms, "max_fps": max_fps, "parts": parts, "sinks": [s.url for s in sinks]}
-    settings["gate"] = gate.url if gate else None
-    row = _run_row(model, source, settings)
+    row = _run_row(views, product, pace, sinks, gate)
 
     durable = [sink for sink in sinks if isinstance(sink, Durable)]
     if len({sink.key for sink in durable}) < len(durable):
@@ -129,47 +156,59 @@ def run(
         row,
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
-        room=_room(first or _blank(source)),
+        room=_room([first[view.name] or _blank(view.source) for view in views]),
         boxes=[Box(sink.key, sink.limit) for sink in durable],
     )
-    classes = model.manifest.classes
-    tally = Tally(classes, model.manifest.accept)
-    room = Room(_in_flight(source, max_fps))
+    tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
+    room = Room(min(_in_flight(view.source, pace) for view in views))
     halt = threading.Event()
-    deadline_ns = None if deadline_ms is None else round(deadline_ms * 1e6)
-    todo: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-    total = min((n for n in (source.total, parts) if n is not None), default=None)
+    deadline_ns = _ns(pace.deadline_ms, 1e6)
+    todo: queue.SimpleQueue[tuple[str, str, Frame] | None] = queue.SimpleQueue()
+    total = min((n for n in (*(view.source.total for view in views), pace.parts) if n is not None), default=None)
 
     def engine() -> None:
-        see = None if drift is None else watcher(drift, lambda: not todo.empty())
-        while (frame := todo.get()) is not None:
-            said = answer(frame)
+        watched = ((v.name, p, detector) for v in views for p, detector in v.drift.items())
+        see = {(name, p): watcher(detector, lambda: not todo.empty()) for name, p, detector in watched if detector}
+        while (job := todo.get()) is not None:
+            camera, made, frame = job
+            said = answers[camera, made](frame)
             inbox.put(replace(said, picture=None))
-            if see and (alarm := see(said)):
-                inbox.put(Drifted(alarm))
-                say(alarm.sentence())
+            if (look := see.get((camera, made))) and (alarm := look(said)):
+                inbox.put(Drifted(alarm, camera))
+                say(f"{camera}: {alarm.sentence()}" if len(views) > 1 else alarm.sentence())
 
-    def camera() -> None:
-        chained = frames if first is None else itertools.chain([first], frames)
-        period_ns = None if max_fps is None else round(1e9 / max_fps)
+    conveyor = None if pace.max_fps is None else Conveyor(round(1e9 / pace.max_fps))
+    store_door = Door(recorder.enter)
+    door = Door(room.enter)
+
+    def camera(view: View) -> None:
+        before = first[view.name]
+        chained = frames[view.name] if before is None else itertools.chain([before], frames[view.name])
+        own = conveyor is not None or view.source.trigger in ("free", "hardware")  # parts come whatever the line does
         take(
             chained,
             inbox.put,
-            enter_store=recorder.enter,
-            enter=room.enter,
-            period_ns=period_ns,
+            enter_store=store_door.enter,
+            enter=lambda k, s: (own or line.inspecting.wait(s)) and door.enter(k, s),
+            conveyor=conveyor,
             deadline_ns=deadline_ns,
             now_ns=now_ns,
             halt=halt,
-            fires=source.trigger == "software",
+            fires=view.source.trigger == "software",
+            camera=view.name,
         )
 
-    def record(result: st.Result, flight: Flight, total_ms: float) -> None:
+    def record(result: Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
-        recorder.put(lambda: inspection(row.id, classes, result, flight, wall, total_ms))
-        tally.add(result.verdict, result.reason, flight.frame, stages_ms(flight.answer, total_ms))
+        made = None if products == (PRODUCT,) else flight.product
+        recorder.put(lambda: inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made))
+        tally.add(flight.product, result.verdict, result.reason, flight.frame, stages_ms(flight, total_ms))
         room.leave()
         draw(PROGRESS_EVERY_S)
+
+    def changed(change: Changed, who: str) -> None:
+        for sink in immediate:
+            sink.state(change.state, change.why if change.state in ("halted", "error") else change.product)
 
     def draw(every_s: float) -> None:
         nonlocal drawn_ns
@@ -177,83 +216,111 @@ def run(
             drawn_ns = now_ns()
             progress(tally.parts, total or tally.parts, f"{tally.verdicts['reject']:,} rejected")
 
-    threads = [threading.Thread(target=job, name=job.__name__, daemon=True) for job in (engine, camera)]
-    for thread in (*threads, *couriers):
-        thread.start()
-    if gate:
-        actuate = gate.actuate
-    line = Line(st.Station(deadline_ns), actuate=actuate, infer=todo.put, record=record, halt=halt, now_ns=now_ns)
+    line = Line(
+        Station(
+            deadline_ns,
+            cameras=names,
+            products=products,
+            halt_after=pace.halt_after,
+            watchdog_ns=_ns(pace.watchdog_s, 1e9),
+        ),
+        actuate=gate.actuate if gate else actuate,
+        infer=lambda camera, made, frame: todo.put((camera, made, frame)),
+        record=record,
+        halt=halt,
+        now_ns=now_ns,
+        changed=changed,
+        together_ns=_ns(pace.together_ms, 1e6),
+        resettable=resettable,
+    )
+    threads = [threading.Thread(target=engine, name="engine", daemon=True)]
+    threads += [threading.Thread(target=camera, args=(v,), name=f"camera {v.name}", daemon=True) for v in views]
+    # A camera may take seconds to let go.
+    leaving = [threading.Thread(target=v.source.close, name=f"closer {v.name}", daemon=True) for v in views]
     started_ns = drawn_ns = now_ns()
-    leaving = threading.Thread(target=source.close, name="closer", daemon=True)  # a camera may take seconds to let go
-    _announce(immediate, "running", "")
     try:
+        line.begin(product, autostart)
+        for thread in (*threads, *couriers):
+            thread.start()
         while not line.done:
             try:
                 line.handle(inbox.get(timeout=line.patience_s()))
             except queue.Empty:
                 line.wake()
-            if halt.is_set() and leaving.ident is None:
-                leaving.start()  # or nobody would leave before the next part comes
+            if halt.is_set() and leaving[0].ident is None:
+                for thread in leaving:
+                    thread.start()  # or nobody would leave before the next part comes
+        line.end()
     finally:
         halt.set()
         todo.put(None)
         if gate:
-            gate.close("fault" if line.state.mode == "fault" else "stopped")
-        faulty = line.state.mode == "fault"
-        if faulty:
-            _announce(immediate, "fault", line.state.detail)
+            gate.close("fault" if line.fault else "stopped")
         try:
             recorder.close(datetime.now(UTC), CLOSE_S)
         finally:
             for courier in couriers:
                 courier.close()
-        if not faulty:
-            _announce(immediate, "fault" if recorder.error else "stopped", recorder.error)
+        if recorder.error and not line.fault:
+            changed(Changed("error", product, recorder.error), "")
     draw(0)
 
     return tally.summary(
         run_id=row.id,
-        deadline_ms=deadline_ms,
-        max_behind_ms=None if max_fps is None else line.max_behind_ms,
+        deadline_ms=pace.deadline_ms,
+        max_behind_ms=None if pace.max_fps is None else line.max_behind_ms,
         seconds=(line.last_ns - started_ns) / 1e9 if tally.parts else 0.0,
         ignored=line.state.ignored,
         stored=recorder.committed,
         lost=recorder.lost,
         interrupted=line.finishing,
-        fault=line.state.detail or (gate.error if gate else "") or recorder.error,
+        fault=line.fault or (gate.error if gate else "") or recorder.error,
         alarms=tuple(line.alarms),
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),
-        source=source.counts.by_name(),
+        source=_fates(views),
     )
 
 
-def _announce(sinks: Sequence[Sink], mode: str, detail: str) -> None:
-    for sink in sinks:
-        sink.mode(mode, detail)
-
-
-def _run_row(model: Model, source: Source, settings: dict[str, Any]) -> Run:
+def _run_row(
+    views: Sequence[View], product: str, pace: Pace, sinks: Sequence[Sink | Durable], gate: Gate | None
+) -> Run:
+    """Of several cameras or products: the first one's bundle by name, every one's in the settings."""
+    model = views[0].models[product]
+    settings: dict[str, Any] = {
+        "deadline_ms": pace.deadline_ms,
+        "max_fps": pace.max_fps,
+        "parts": pace.parts,
+        "sinks": [sink.url for sink in sinks],
+        "gate": gate.url if gate else None,
+        "engine": model.served.engine,
+        "precision": model.served.precision,
+    }
+    if len(views) > 1 or len(views[0].models) > 1:
+        settings["product"] = product
+        settings["cameras"] = {view.name: printable(view.source.url) for view in views}
+        settings["products"] = {p: {v.name: v.models[p].sha256 for v in views} for p in views[0].models}
     return Run(
         id=uuid.uuid4().hex,
         started=datetime.now(UTC),
         bundle_sha256=model.sha256,
         bundle=printable(str(model.path)),
-        source=printable(source.url),
+        source=printable(" ".join(view.source.url for view in views)),
         lineside=__version__,
-        settings=settings | {"engine": model.served.engine, "precision": model.served.precision},
+        settings=settings,
     )
 
 
-def _room(first: Frame | None) -> int:
+def _room(frames: Sequence[Frame | None]) -> int:
     """Inspections between trigger and commit: they hold their pictures, and a slow disk must not eat the memory."""
-    return max(8, min(ROOM, ROOM_BYTES // max(1, first.size_bytes if first else 1)))
+    size = sum(frame.size_bytes for frame in frames if frame)
+    return max(8, min(ROOM, ROOM_BYTES // max(1, size)))
 
 
-def _in_flight(source: Source, max_fps: float | None) -> int:
-    if source.trigger == "software" and max_fps is None:
+def _in_flight(source: Source, pace: Pace) -> int:
+    if source.trigger == "software" and pace.max_fps is None:
         return 1  # the next is triggered when this one has its verdict
-    if source.trigger == "recorded" and max_fps is None:
+    if source.trigger == "recorded" and pace.max_fps is None:
         return 2  # one in flight, one that is ready to follow
     return IN_FLIGHT
 
@@ -263,12 +330,29 @@ def _blank(source: Source) -> Frame | None:
     return None if source.shape is None else Frame("", 0, "blank", picture=np.zeros(source.shape, np.uint8))
 
 
-def _check(deadline_ms: float | None, max_fps: float | None, parts: int | None, source: Source) -> None:
-    if max_fps is not None and source.trigger in ("free", "hardware"):
+def _fates(views: Sequence[View]) -> dict[str, int]:
+    """What became of the frames, of all cameras together."""
+    counts = [view.source.counts.by_name() for view in views]
+    return {name: sum(one[name] for one in counts) for name in counts[0]}
+
+
+def _ns(value: float | None, unit: float) -> int | None:
+    return None if value is None else round(value * unit)
+
+
+def _check(views: Sequence[View], products: tuple[str, ...], product: str, pace: Pace) -> None:
+    if product not in products:
+        raise SettingsError(f"no product {product!r}; there are: {', '.join(products)}")
+    paces = {view.source.trigger in ("free", "hardware") for view in views}
+    if len(paces) > 1:
         raise SettingsError(
-            f"max_fps: {source.url} sets the pace by itself (trigger {source.trigger}); leave --max-fps out, or "
-            "trigger by software where the camera can: #trigger=software"
+            "some cameras set the pace by themselves and some wait for the line's trigger ("
+            + ", ".join(f"{view.name}: {view.source.trigger}" for view in views)
+            + "); the cameras of one line need one kind of trigger"
         )
-    for name, value, least in (("deadline_ms", deadline_ms, 1e-3), ("max_fps", max_fps, 1e-3), ("parts", parts, 1)):
-        if value is not None and not least <= value < float("inf"):
-            raise SettingsError(f"{name}: expected a number of at least {least:g}, got {value}")
+    for view in views:
+        if pace.max_fps is not None and view.source.trigger in ("free", "hardware"):
+            raise SettingsError(
+                f"max_fps: {view.source.url} sets the pace by itself (trigger {view.source.trigger}); leave --max-fps "
+                "out, or trigger by software where the camera can: #trigger=software"
+            )

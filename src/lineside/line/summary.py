@@ -6,14 +6,15 @@ A part is good when its truth is one of the bundle's accepted classes. Rates car
 out pictures that the bundle was trained or calibrated on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lineside.evidence.drift import Alarm
 from lineside.evidence.intervals import Estimate, clopper_pearson
+from lineside.line.events import DEADLINE, NOT_THE_PART, REASONS
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
-from lineside.line.station import DEADLINE, REASONS
 
 if TYPE_CHECKING:  # it imports SQLAlchemy
     from lineside.line.courier import Sent
@@ -61,8 +62,9 @@ class Summary:
 class Tally:
     """Counts while the line runs. Final."""
 
-    def __init__(self, classes: tuple[str, ...], accept: tuple[str, ...]):
-        self._classes, self._accept = frozenset(classes), frozenset(accept)
+    def __init__(self, products: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]):
+        """products: by name, the classes there are and those that may pass."""
+        self._products = {name: (frozenset(classes), frozenset(accept)) for name, (classes, accept) in products.items()}
         self.verdicts = {"accept": 0, "hold": 0, "reject": 0}
         self.reasons: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.by_truth = {(good, verdict): 0 for good in (True, False) for verdict in self.verdicts}
@@ -73,13 +75,14 @@ class Tally:
     def parts(self) -> int:
         return sum(self.verdicts.values())
 
-    def add(self, verdict: str, reason: str, frame: Frame, times_ms: dict[str, float | None]) -> None:
+    def add(self, product: str, verdict: str, reason: str, frame: Frame, times_ms: dict[str, float | None]) -> None:
+        classes, accept = self._products[product]
         self.verdicts[verdict] += 1
         self.reasons[reason] += 1
-        if frame.truth in self._classes and frame.learnt:
+        if frame.truth in classes and frame.learnt:
             self.learnt += 1
-        elif frame.truth in self._classes:
-            self.by_truth[frame.truth in self._accept, verdict] += 1
+        elif frame.truth in classes and reason not in NOT_THE_PART:
+            self.by_truth[frame.truth in accept, verdict] += 1
             self.again += frame.again
         for stage, ms in times_ms.items():
             if ms is not None:

@@ -6,12 +6,12 @@ import threading
 import pytest
 
 from lineside.errors import LineError, MissingExtra, SettingsError
+from lineside.line.events import REASONS as STATION_REASONS
+from lineside.line.events import Part
 from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import GATES, open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.gate.wire import OTHER_REASON, REASONS, STATES, VERDICTS, Timing
-from lineside.line.station import REASONS as STATION_REASONS
-from lineside.line.station import Part
 from tests.line.gate.doubles import Fake, until
 
 CALM = Timing(deadline_ms=60_000, heartbeat_ms=60_000, pass_ms=60_000)

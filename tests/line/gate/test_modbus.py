@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 
 from lineside.errors import LineError
+from lineside.line.events import Part
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.modbus import registers
 from lineside.line.gate.wire import Telegram
-from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
-from lineside.line.station import Part
 from lineside.line.summary import text
 from lineside.store.open import open_store
 from tests.line.gate.doubles import plc, until
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub, write_bundle
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, run, stub, write_bundle
 
 SLOW = "deadline_ms=30000"  # these tests are about what is told, on a machine that may be busy
 
@@ -197,7 +196,7 @@ def test_a_kill_9_of_the_line_leaves_no_part_passing(tmp_path):
     code = f"""
 import os, sys
 from lineside.line.gate.catalog import open_gate
-from lineside.line.station import Part
+from lineside.line.events import Part
 gate = open_gate("modbus://127.0.0.1:" + sys.argv[1] + "?{SLOW}&pass_ms=60000")
 gate.start(print)
 gate.actuate(Part("a", 1), "accept", "decided")

@@ -10,15 +10,14 @@ from snap7.server import Server
 from snap7.type import SrvArea
 
 from lineside.errors import LineError
+from lineside.line.events import Part
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.s7 import SIZE, block
 from lineside.line.gate.wire import Telegram
-from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
-from lineside.line.station import Part
 from lineside.store.open import open_store
 from tests.line.gate.doubles import until
-from tests.line.tiny import BLUE, RED, picture, stub
+from tests.line.tiny import BLUE, RED, picture, run, stub
 
 SLOW = "deadline_ms=30000"
 

@@ -10,13 +10,12 @@ from asyncua import ua
 
 from lineside.bundle.folder import open_bundle
 from lineside.errors import LineError
-from lineside.line.run import run
 from lineside.line.sink import opcua_vision as vision
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
 from tests.line.opcua.shop import Shop
 from tests.line.test_sink import inspection
-from tests.line.tiny import BLUE, GREY, RED, picture, stub, write_bundle
+from tests.line.tiny import BLUE, GREY, RED, picture, run, stub, write_bundle
 
 MODEL = vision.MODEL
 

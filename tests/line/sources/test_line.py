@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from lineside.errors import SettingsError
-from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
-from tests.line.tiny import RED, picture, stub
+from tests.line.tiny import RED, picture, run, stub
 
 LINESIDE = [sys.executable, "-m", "lineside"]
 

@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lineside.errors import LineError
+from lineside.line.events import Part, Verdict
 from lineside.line.gate.wire import STATES, Telegram, Timing, Wire
 from lineside.line.latency import Histogram, Latency
-from lineside.line.station import Part, Verdict
 
 ROOM = 64  # verdicts that may wait for the wire
 WATCH_SHARE = 0.25  # of the deadline: how often it is looked at

@@ -7,7 +7,7 @@ verdict, so memory that nobody has written does not pass a part.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lineside.line.station import Verdict
+from lineside.line.events import Verdict
 
 VERDICTS = {"accept": 1, "hold": 2, "reject": 3}
 REASONS = {

@@ -11,8 +11,8 @@ The same result is the same bytes each time it is sent: everything comes from th
 import json
 from typing import Any
 
+from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
 from lineside.line.sink.sink import written
-from lineside.line.station import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
 from lineside.store.outbox import Letter
 
 SCHEMA = 1

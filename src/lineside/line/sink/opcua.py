@@ -1,6 +1,6 @@
 """opcua://HOST:PORT, an OPC UA server with the Machine Vision model (OPC 40100-1; asyncua, which is LGPL and optional).
 
-The server has a thread and an event loop of its own. `tell` and `mode` hand over and return: no client can delay the
+The server has a thread and an event loop of its own. `tell` and `state` hand over and return: no client can delay the
 line. Results that wait for the server are at most BACKLOG; beyond that the sink fails, as any other.
 
 Security, unless the URL says otherwise: Basic256Sha256 with signing and encryption only, clients by their certificate
@@ -101,7 +101,7 @@ def connect(url: str, where: str, bundle: Path | None) -> Sink:
     users = trust.read_users(users_file) if users_file.exists() or not given.anonymous else {}
     server = _Server(url, host, port, given, pki, own, users, uri, bundle)
     server.start()
-    return Sink(url, server.tell, server.close, server.mode)
+    return Sink(url, server.tell, server.close, server.state)
 
 
 class _Server:
@@ -144,8 +144,8 @@ class _Server:
         self._handed += len(group)
         self._hand_over("tell", tuple(group))
 
-    def mode(self, mode: str, detail: str) -> None:
-        self._hand_over("mode", (mode, detail))
+    def state(self, state: str, detail: str) -> None:
+        self._hand_over("state", (state, detail))
 
     def close(self) -> None:
         self._hand_over("close", None)
@@ -187,9 +187,8 @@ class _Server:
                 if what == "tell":
                     await vision.tell(value)
                     self._told += len(value)
-                elif what == "mode":
-                    for state in _STATES[value[0]]:
-                        await vision.to(state, value[1])
+                elif what == "state":
+                    await vision.to(_NAMES[value[0]], value[1])
                 else:
                     break
             await asyncio.sleep(LINGER_S)
@@ -260,8 +259,12 @@ class _Server:
         return Recipe(self._bundle.name, opened.sha256, created)
 
 
-_STATES = {  # mode of the line: the states that it goes through
-    "running": ("Initialized", "Ready", "ContinuousExecution"),
-    "stopped": ("Ready", "Halted"),
-    "fault": ("Error",),
+_NAMES = {  # states of the line, as the model calls them
+    "preoperational": "Preoperational",
+    "halted": "Halted",
+    "error": "Error",
+    "initialized": "Initialized",
+    "ready": "Ready",
+    "single": "SingleExecution",
+    "continuous": "ContinuousExecution",
 }

@@ -14,7 +14,7 @@ from lineside.store.records import Inspection
 COLUMNS = tuple(field.name for field in fields(Inspection))  # the order in every sink
 
 
-def _ignore(mode: str, detail: str) -> None:
+def _ignore(state: str, detail: str) -> None:
     pass
 
 
@@ -23,7 +23,7 @@ class Sink:
     url: str
     tell: Callable[[Sequence[Inspection]], None]
     close: Callable[[], None]
-    mode: Callable[[str, str], None] = _ignore  # "running", "stopped" or "fault", and why; in the main thread
+    state: Callable[[str, str], None] = _ignore  # one of states.py, and why or which product; in the main thread
 
 
 def written(inspection: Inspection) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""The desk: orders from people and programs on this machine, through a socket in the file system.
+
+    in     {"order": "prepare", "product": "m10"}
+    out    {"refused": "", "state": "continuous", "product": "m10", "detail": ""}
+
+One JSON object a line, UTF-8, at most LIMIT bytes; a connection may bring several. Orders are those of states.py, and
+"status". Who may order is who may open the socket: it is made with the rights of MODE, its owner and its group, and who
+it was is asked of the system, not of him (SO_PEERCRED): his user name stands in the audit.
+"""
+
+import json
+import os
+import pwd
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from lineside.errors import LineError, SettingsError
+from lineside.line.control import Asked, Reply
+from lineside.settings import read_json
+
+MODE = 0o660
+LIMIT = 16 * 2**10
+PATIENCE_S = 5.0  # for the line to follow an order
+IDLE_S = 60.0  # a connection that says nothing for so long is closed
+CONNECTIONS = 16
+Ask = Callable[[Asked], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What stands in one line. expect: for calibrate, of each master part to come."""
+
+    order: str
+    product: str = ""
+    expect: tuple[Literal["accept", "hold", "reject"], ...] = ()
+    why: str = ""
+
+
+class Desk:
+    """Open it on a path with what passes orders to the line; close it. Final."""
+
+    def __init__(self, path: Path, ask: Ask):
+        self.path, self._ask = path, ask
+        self._socket = _bind(path)
+        self._seats = threading.Semaphore(CONNECTIONS)
+        threading.Thread(target=self._listen, name="desk", daemon=True).start()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            if self._seats.acquire(blocking=False):
+                threading.Thread(target=self._serve, args=(connection,), name="desk visitor", daemon=True).start()
+            else:
+                connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection, suppress(OSError):
+                connection.settimeout(IDLE_S)
+                who = _who(connection)
+                with connection.makefile("rb") as lines:
+                    while line := lines.readline(LIMIT + 1):
+                        connection.sendall(json.dumps(self._answer(line, who)).encode() + b"\n")
+                        if len(line) > LIMIT:
+                            return
+        finally:
+            self._seats.release()
+
+    def _answer(self, line: bytes, who: str) -> dict[str, str]:
+        if len(line) > LIMIT:
+            return {"refused": f"an order has at most {LIMIT} bytes"}
+        try:
+            request = read_json(Request, line, "order")
+        except (SettingsError, RecursionError) as error:
+            return {"refused": str(error)}
+        replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+        self._ask(Asked(request.order, who, request.product, request.expect, request.why, replies.put))
+        try:
+            return asdict(replies.get(timeout=PATIENCE_S))
+        except queue.Empty:
+            return {"refused": f"the line did not answer within {PATIENCE_S:g} s; it may have come to its end"}
+
+
+def send(path: Path, request: Request, timeout_s: float = PATIENCE_S + 1) -> Reply:
+    """Give one order to the line whose desk is at path. LineError where nobody is there or may not be spoken to."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(path))
+            connection.sendall(json.dumps(asdict(request)).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer = lines.readline()
+        except OSError as error:
+            why = {FileNotFoundError: "no line runs there", ConnectionRefusedError: "no line runs there any more"}
+            raise LineError(f"{path}: {why.get(type(error), error.strerror or error)}") from None
+    if not answer:
+        raise LineError(f"{path}: the line closed the connection; try again")
+    said = json.loads(answer)
+    return Reply(said["refused"], said.get("state", ""), said.get("product", ""), said.get("detail", ""))
+
+
+def _bind(path: Path) -> socket.socket:
+    """A listening socket at path, with the rights of MODE from the first moment on."""
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX) as other:
+                other.settimeout(1.0)
+                if other.connect_ex(str(path)) == 0:
+                    raise LineError(f"{path}: another line listens there; give each line a socket of its own")
+            path.unlink()  # left by a line that was killed
+        before = os.umask(0o777 & ~MODE)
+        try:
+            bound.bind(str(path))
+        finally:
+            os.umask(before)
+        bound.listen(CONNECTIONS)
+    except OSError as error:
+        bound.close()
+        raise LineError(f"{path}: can not listen there: {error.strerror or error}") from None
+    except LineError:
+        bound.close()
+        raise
+    return bound
+
+
+def _who(connection: socket.socket) -> str:
+    """The user at the other end, by the system's word."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
