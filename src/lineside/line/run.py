@@ -130,7 +130,7 @@ def run(
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
         room=_room(first or _blank(source)),
-        boxes=[Box(sink.key, sink.limit) for sink in durable],
+        boxes=[Box(sink.key, sink.limit, sink.events) for sink in durable],
     )
     classes = model.manifest.classes
     tally = Tally(classes, model.manifest.accept)
