@@ -15,7 +15,7 @@ from lineside.errors import LineError, SettingsError
 from lineside.line.courier import Courier
 from lineside.line.secret import read_secret
 from lineside.line.sink import mqtt
-from lineside.line.sink.acknowledgement import result_id
+from lineside.line.sink.acknowledgement import acknowledged_id
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.message import message, payload
@@ -378,7 +378,7 @@ IDS = st.text("0123456789abcdef", min_size=32, max_size=32)
 @given(st.one_of(st.binary(max_size=200), st.text().map(str.encode), IDS.map(str.encode)))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_no_crash_and_no_false_acknowledgement(data):
-    found = result_id(data)
+    found = acknowledged_id(data)
     assert found is None or data.strip() == found.encode() or json.loads(data)["ResultId"] == found
 
 
@@ -386,19 +386,22 @@ def test_any_bytes_are_no_crash_and_no_false_acknowledgement(data):
     st.text() | st.just("ResultId"), x)))  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_any_json_is_no_crash_and_no_false_acknowledgement(value):
-    found = result_id(json.dumps(value).encode())
+    found = acknowledged_id(json.dumps(value).encode())
     assert found is None or value["ResultId"] == found
 
 
 @given(IDS)
 def test_the_two_ways_to_acknowledge(id):
     assert (
-        result_id(id.encode()) == result_id(f" {id}\n".encode()) == result_id(b'{"ResultId": "%s"}' % id.encode()) == id
+        acknowledged_id(id.encode())
+        == acknowledged_id(f" {id}\n".encode())
+        == acknowledged_id(b'{"ResultId": "%s"}' % id.encode())
+        == id
     )
 
 
 def test_deep_json_is_no_crash():
-    assert result_id(b'{"a":' + b"[" * 4000) is None
+    assert acknowledged_id(b'{"a":' + b"[" * 4000) is None
 
 
 @given(st.lists(st.binary(max_size=60) | IDS.map(str.encode)), st.booleans())
@@ -444,7 +447,7 @@ class Stubborn:
     def deliver(self, letters):
         self.sizes.append(len(letters))
         self.delivered += [letter.number for letter in letters]
-        return [letter.inspection.id for letter in letters]
+        return [letter.record.id for letter in letters]
 
     def close(self) -> None:
         pass

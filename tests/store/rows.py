@@ -1,9 +1,9 @@
-"""Runs and inspections for tests of the store, and a recorder that takes them at once."""
+"""Runs, inspections and events for tests of the store, and a recorder that takes them at once."""
 
 from datetime import datetime, timedelta, timezone
 
 from lineside.store.recorder import Recorder
-from lineside.store.records import Inspection, Run
+from lineside.store.records import Event, Inspection, Run
 
 WHEN = datetime(2026, 11, 22, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
 
@@ -23,9 +23,20 @@ def inspection(sequence: int, run_id="r" * 32, **changed) -> Inspection:
     return Inspection(**(given | changed))
 
 
+def event(n: int, **changed) -> Event:
+    given = {
+        "id": f"{n:e>32x}", "run_id": "r" * 32, "at": WHEN + timedelta(seconds=n), "kind": "drift", "who": "line",
+        "subject": "", "detail": {"n": n},
+    }  # fmt: skip
+    return Event(**(given | changed))
+
+
 def record(engine, inspections, tell=lambda group: None, failed=lambda sentence: None, run=None, **given):
     recorder = Recorder(engine, run or a_run(), tell=tell, failed=failed, **given)
     for one in inspections:
-        recorder.put(lambda one=one: one)
+        if isinstance(one, Event):
+            recorder.note(one)
+        else:
+            recorder.put(lambda one=one: one)
     recorder.close(WHEN, 30)
     return recorder

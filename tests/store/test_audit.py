@@ -1,5 +1,6 @@
 """The hash chain: whatever is changed behind its back is named, and the first row of it."""
 
+import re
 import sqlite3
 
 import pytest
@@ -8,8 +9,8 @@ from lineside.cli.main import main
 from lineside.store.audit import audit
 from lineside.store.chain import GENESIS, row_hash, run_hash
 from lineside.store.open import open_store
-from lineside.store.tables import INSPECTION
-from tests.store.rows import a_run, inspection, record
+from lineside.store.tables import EVENT, INSPECTION
+from tests.store.rows import a_run, event, inspection, record
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def test_every_column_is_held(path, column):
         (["DELETE FROM chain WHERE place = 1", "DELETE FROM inspection WHERE sequence = 1 AND run_id LIKE 'a%'"],
          "row 1 is missing"),
         (["INSERT INTO inspection SELECT 'f' || substr(id, 2), run_id, 1000, part_id, name, sha256, label, score, "
-          "scores, margin, verdict, reason, detail, truth, captured, decided, decode_ms, infer_ms, decide_ms, total_ms "
-          "FROM inspection LIMIT 1"], "is in no row of the chain: it was put in by hand"),
+          "scores, margin, verdict, reason, detail, truth, captured, decided, decode_ms, infer_ms, decide_ms, "
+          "total_ms, product, views FROM inspection LIMIT 1"], "is in no row of the chain: it was put in by hand"),
         (["UPDATE chain SET place = 1000 WHERE place = 5", "UPDATE chain SET place = 5 WHERE place = 6",
           "UPDATE chain SET place = 6 WHERE place = 1000"], "row 5 "),
     ],
@@ -100,11 +101,62 @@ def test_rows_that_are_taken_out_put_in_or_exchanged_are_seen(path, statements, 
     change(path, *statements)
     broken = audited(path).broken
     assert broken is not None
-    import re
-
     assert re.search(says, broken)
     assert main(["verify", "--store", str(path)]) == 1
     assert "row" in capsys.readouterr().out
+
+
+@pytest.fixture
+def noted(tmp_path):
+    """Inspection, event, inspection, event, and one more that belongs to no run."""
+    path = tmp_path / "events.db"
+    engine = open_store(path)
+    events = [event(1), event(2, subject="x" * 32, detail={"margin": float("nan"), "of": [0.1]}), event(3, run_id=None)]
+    record(engine, [inspection(1), events[0], inspection(2), *events[1:]])
+    engine.dispose()
+    return path
+
+
+def test_events_are_in_the_chain_where_they_happened(noted, capsys):
+    found = audited(noted)
+    assert (found.inspections, found.events, found.place, found.broken) == (2, 3, 5, None)
+    connection = sqlite3.connect(noted)
+    places = connection.execute("SELECT inspection_id IS NULL FROM chain ORDER BY place").fetchall()
+    connection.close()
+    assert [event for (event,) in places] == [0, 1, 0, 1, 1]
+    assert main(["verify", "--store", str(noted)]) == 0
+    assert "2 inspections and 3 events fit; the last is row 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("column", [c.name for c in EVENT.columns if c.name != "id"])
+def test_every_column_of_an_event_is_held(noted, column):
+    value = {"detail": "'{\"a\": 1}'", "at": "'2026-01-01 00:00:00.000000'", "run_id": "NULL"}.get(column, "'other'")
+    change(noted, f"UPDATE event SET {column} = {value} WHERE id = '{event(2).id}'")
+    found = audited(noted)
+    assert found.place == 3
+    assert found.broken is not None
+    assert found.broken.startswith("row 4 (event ")
+    assert "does not fit its hash" in found.broken
+
+
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [
+        (["UPDATE event SET run_id = 'r' WHERE run_id IS NULL"], r"row 5 \(event drift, .*: its run is gone"),
+        ([f"DELETE FROM event WHERE id = '{'e' * 31}2'"], f"row 4: its event {'e' * 31}2 is gone"),
+        ([f"DELETE FROM event WHERE id = '{'e' * 31}2'", "DELETE FROM chain WHERE place = 4"],
+         "row 4 is missing: after row 3 comes row 5"),
+        (["INSERT INTO event SELECT 'f' || substr(id, 2), run_id, at, kind, who, subject, detail FROM event LIMIT 1"],
+         "the event fe+1 .* is in no row of the chain: it was put in by hand"),
+        (["UPDATE chain SET event_id = NULL WHERE place = 4"], "row 4: points to nothing"),
+        (["UPDATE chain SET event_id = 'x' WHERE place = 3"], "row 3: points to an inspection and an event at once"),
+    ],
+)  # fmt: skip
+def test_events_that_are_taken_out_or_put_in_are_seen(noted, statements, says):
+    change(noted, *statements)
+    broken = audited(noted).broken
+    assert broken is not None
+    assert re.search(says, broken)
 
 
 def test_what_a_chain_alone_can_not_show_is_shown_by_a_hash_held_elsewhere(path):

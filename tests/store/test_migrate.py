@@ -1,4 +1,4 @@
-"""Stores of version 1, as the first program made them, become stores of this version with all that is in them."""
+"""Stores of versions 1 and 2, as their programs made them, become stores of this version with all that is in them."""
 
 import sqlite3
 import subprocess
@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from lineside.store.audit import audit
 from lineside.store.open import APPLICATION_ID, open_store, reading
+from lineside.store.outbox import Box, page
 from lineside.store.tables import METADATA, VERSION
 from tests.store.rows import a_run, inspection, record
 
@@ -78,6 +79,15 @@ def version_1(path: Path, parts: int = 3) -> Path:
     return path
 
 
+def version_2(path: Path) -> Path:
+    """A store of version 2: one run, two inspections, chained, both open in an outbox."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript("PRAGMA journal_mode = WAL;" + (Path(__file__).parent / "version_2.sql").read_text())
+        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2;")
+    connection.close()
+    return path
+
+
 def schema(path: Path) -> set[tuple[str, str]]:
     with sqlite3.connect(path) as connection:
         found = connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
@@ -108,10 +118,31 @@ def test_a_new_store_is_the_same_as_one_that_was_brought_up(tmp_path):
     assert schema(tmp_path / "old.db") == schema(tmp_path / "new.db")
 
 
+LAST_HASH = "3ebdde55dd3d099b39736a3cc0a3020ea6ebeda54628c2bdb713c7e8427d3cb8"  # of version_2.sql
+
+
+def test_the_chain_of_a_store_of_version_2_is_left_as_it_is_and_goes_on(tmp_path):
+    path = version_2(tmp_path / "old.db")
+    engine = open_store(path)
+    found = audit(engine)
+    assert (found.inspections, found.place, found.hash, found.broken) == (2, 2, LAST_HASH, None)
+    with reading(engine) as connection:
+        assert [letter.record.sequence for letter in page(connection, "mqtt://b/t", 9)] == [1, 2]
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    more = inspection(1, "b" * 32, product="m8", views=[{"camera": "top", "margin": 0.5}])
+    record(engine, [more], run=a_run("b" * 32), boxes=[Box("mqtt://b/t", 9)])
+    assert (audit(engine).inspections, audit(engine).broken) == (3, None)
+    with reading(engine) as connection:
+        assert page(connection, "mqtt://b/t", 9)[2].record.views == more.views
+    engine.dispose()
+    open_store(tmp_path / "new.db").dispose()
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
 def test_an_upgrade_that_fails_leaves_the_store_as_it_was(tmp_path, monkeypatch):
     path = version_1(tmp_path / "old.db")
     before = schema(path)
-    monkeypatch.setattr("lineside.store.chain.append", lambda *_: 1 / 0)
+    monkeypatch.setattr("lineside.store.chain.row_hash", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         open_store(path)
     assert schema(path) == before

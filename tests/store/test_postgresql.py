@@ -18,11 +18,13 @@ from lineside.store import outbox
 from lineside.store.audit import audit
 from lineside.store.history import Question, history
 from lineside.store.open import open_store, reading
+from lineside.store.outbox import Box
 from lineside.store.tables import METADATA, VERSION
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto
 from tests.line.tiny import RED, picture, run, stub
 from tests.store.postgres import Postgres, needs_postgresql
-from tests.store.rows import a_run, inspection, record
+from tests.store.rows import a_run, event, inspection, record
+from tests.store.test_migrate import LAST_HASH
 
 pytestmark = [needs_postgresql, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -64,6 +66,27 @@ def test_what_goes_in_comes_out_and_fits_the_chain(url, capsys):
     assert main(["verify", "--store", url]) == 1
     assert "row 2 (run rrrr" in capsys.readouterr().out
     assert main(["history", url, "--verdict", "reject"]) == 0
+
+
+def test_a_store_of_version_2_is_brought_up_and_its_chain_goes_on(url):
+    from sqlalchemy import create_engine
+
+    theirs = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    old = (Path(__file__).parent / "version_2.sql").read_text().replace("DATETIME", "TIMESTAMP WITH TIME ZONE")
+    statements = "\n".join(s for s in old.splitlines() if not s.startswith(("--", "BEGIN", "COMMIT")))
+    with theirs.begin() as connection:
+        connection.exec_driver_sql("SET TIME ZONE 'UTC'")
+        connection.exec_driver_sql(statements.replace("%", "%%"))
+    theirs.dispose()
+    engine = open_store(url)
+    assert (audit(engine).inspections, audit(engine).hash, audit(engine).broken) == (2, LAST_HASH, None)
+    given = [event(1), inspection(1, "b" * 32, product="m8", views=[{"camera": "top", "margin": float("nan")}])]
+    assert record(engine, given, run=a_run("b" * 32), boxes=[Box("mqtt://b/t", 9, events=True)]).error == ""
+    assert (audit(engine).inspections, audit(engine).events, audit(engine).broken) == (3, 1, None)
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert [letter.number for letter in outbox.page(connection, "mqtt://b/t", 9)] == [1, 2, 3, 4]
+    engine.dispose()
 
 
 WRITER = """
@@ -184,5 +207,5 @@ def test_no_store_in_the_database_and_one_that_is_too_new(url, capsys):
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
     engine.dispose()
-    with pytest.raises(LineError, match="has version 99, this program knows 2"):
+    with pytest.raises(LineError, match="has version 99, this program knows 3"):
         open_store(url)

@@ -11,7 +11,7 @@ from lineside.store.history import Question, history
 from lineside.store.open import open_store, reading
 from lineside.store.outbox import Box
 from lineside.store.retention import forget
-from tests.store.rows import WHEN, a_run, inspection, record
+from tests.store.rows import WHEN, a_run, event, inspection, record
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -58,6 +58,20 @@ def test_what_is_not_acknowledged_stays_and_so_does_all_after_it(store):
     with reading(store) as connection:
         assert outbox.pending(connection, "mqtt://b/t").count == 5
     assert audit(store).broken is None
+
+
+def test_events_go_with_the_inspections_around_them(store):
+    record(store, [inspection(1), event(2), inspection(3), event(4), inspection(5)], boxes=[Box("m", 9, events=True)])
+    with store.begin() as connection:
+        outbox.close(connection, "m", [1, 2, 3], NOW)
+    found = forget(store, NOW, NOW)
+    assert (found.inspections, found.events, found.waiting) == (2, 1, 1)  # the event that is open holds back the fifth
+    assert (audit(store).events, audit(store).deleted, audit(store).broken) == (1, 2, None)
+    with store.begin() as connection:
+        outbox.close(connection, "m", [4, 5], NOW)
+    assert forget(store, WHEN + timedelta(seconds=4), NOW).events == 0  # too young
+    assert forget(store, WHEN + timedelta(seconds=5), NOW).events == 1
+    assert left(store) == [5]
 
 
 def test_numbers_of_an_outbox_never_come_again(store):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,23 +15,12 @@ from sqlalchemy.schema import CreateTable
 
 from lineside.errors import LineError
 from lineside.store import open as opening
+from lineside.store import outbox
 from lineside.store.open import default_store, open_store
 from lineside.store.recorder import Recorder
-from lineside.store.records import Inspection, Run
-from lineside.store.tables import INSPECTION, METADATA, RUN
-
-WHEN = datetime(2026, 11, 22, 14, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
-
-
-def a_run(id="r" * 32) -> Run:
-    return Run(id, WHEN, "ab" * 32, "nuts.bundle", "nuts:", "0.1.0", {"deadline_ms": 20.0})
-
-
-def inspection(sequence: int, run_id="r" * 32) -> Inspection:
-    return Inspection(
-        f"{run_id[:8]}{sequence:024x}", run_id, sequence, str(sequence), "a\n'ä.png", "ab" * 32, "good", 0.9,
-        {"bad": 0.1, "good": 0.9}, 2.2, "accept", "decided", "", None, WHEN, WHEN, 0.1, 2.0, None, 2.5,
-    )  # fmt: skip
+from lineside.store.records import Event, Inspection, Run
+from lineside.store.tables import EVENT, INSPECTION, METADATA, RUN
+from tests.store.rows import WHEN, a_run, event, inspection, record
 
 
 @pytest.fixture
@@ -39,14 +28,6 @@ def store(tmp_path):
     engine = open_store(tmp_path / "line.db")
     yield engine
     engine.dispose()
-
-
-def record(engine, inspections, tell=lambda group: None, failed=lambda sentence: None, run=None, **given):
-    recorder = Recorder(engine, run or a_run(), tell=tell, failed=failed, **given)
-    for one in inspections:
-        recorder.put(lambda one=one: one)
-    recorder.close(WHEN, 30)
-    return recorder
 
 
 def test_what_goes_in_comes_out(store):
@@ -61,6 +42,7 @@ def test_what_goes_in_comes_out(store):
 
 
 def test_records_are_the_tables():
+    assert [f.name for f in fields(Event)] == [c.name for c in EVENT.columns]
     assert [f.name for f in fields(Inspection)] == [c.name for c in INSPECTION.columns]
     assert {f.name for f in fields(Run)} == {c.name for c in RUN.columns}
 
@@ -104,6 +86,47 @@ def test_commits_are_forced_to_the_disk(store):
     with store.begin() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+def test_product_and_views_come_out_as_they_went_in(store):
+    views = [{"camera": "top", "margin": float("inf"), "scores": {"good": 0.5}}, {"camera": "side", "margin": None}]
+    record(store, [inspection(1, product="m8", views=views), inspection(2)])
+    with store.begin() as connection:
+        first, second = connection.execute(select(INSPECTION).order_by(INSPECTION.c.sequence)).mappings()
+    assert (first["product"], first["views"]) == ("m8", [views[0] | {"margin": None}, views[1]])
+    assert (second["product"], second["views"]) == (None, None)
+
+
+def test_events_keep_their_place_among_inspections_and_reach_who_wants_them(store):
+    told = []
+    boxes = [outbox.Box("wants", 9, events=True), outbox.Box("does not", 9)]
+    given = [event(1), inspection(1), event(2, run_id=None), inspection(2)]
+    done = record(store, given, tell=told.extend, boxes=boxes)
+    assert (done.committed, done.lost, done.events_lost) == (2, 0, 0)
+    assert [one.sequence for one in told] == [1, 2]  # sinks that are told at once take results
+    with store.begin() as connection:
+        letters = outbox.page(connection, "wants", 9)
+        assert [(letter.number, letter.record.id) for letter in letters] == [*enumerate((g.id for g in given), 1)]
+        assert [letter.run and letter.run.id for letter in letters] == ["r" * 32, "r" * 32, None, "r" * 32]
+        assert [letter.record for letter in outbox.page(connection, "wants", 3)] == given[:3]
+        assert [letter.record.id for letter in outbox.page(connection, "does not", 9)] == [given[1].id, given[3].id]
+        assert outbox.pending(connection, "wants").oldest == given[0].at
+        outbox.close(connection, "wants", [1], WHEN)
+        assert outbox.pending(connection, "wants").oldest == given[1].decided
+
+
+def test_who_is_told_is_woken_for_an_event_alone(store):
+    groups = []
+    record(store, [event(1)], tell=groups.append)
+    assert groups == [[]]
+
+
+def test_an_event_that_can_not_be_stored_is_a_fault(store):
+    record(store, [event(1)])
+    found = []
+    again = record(store, [event(1), event(2), inspection(1)], failed=found.append, run=a_run("s" * 32))
+    assert (again.lost, again.events_lost) == (1, 2)
+    assert "UNIQUE constraint failed: event.id" in again.error == found[0]
 
 
 def test_room_is_given_back(store):
@@ -176,7 +199,7 @@ def test_a_newer_store_is_refused(store, tmp_path):
     with sqlite3.connect(tmp_path / "line.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(LineError, match="has version 99, this program knows 2; update it with"):
+    with pytest.raises(LineError, match="has version 99, this program knows 3; update it with"):
         open_store(tmp_path / "line.db")
 
 
@@ -224,7 +247,7 @@ def test_the_store_lies_beside_its_bundle(tmp_path, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from tests.store.test_store import a_run, inspection, record
+from tests.store.rows import a_run, inspection, record
 from lineside.store.open import open_store
 run = sys.argv[2] * 32
 engine = open_store(Path(sys.argv[1]))

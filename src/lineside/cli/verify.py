@@ -1,6 +1,6 @@
 """`lineside verify BUNDLE`: is it whole, unchanged, signed, and does it still give its answers. Exit 0, 1 or 4.
 
-`lineside verify --store FILE`: was an inspection changed, taken out or put in after it was stored. Exit 0, 1 or 6.
+`lineside verify --store FILE`: was an inspection or event changed, taken out or put in afterwards. Exit 0, 1 or 6.
 """
 
 import argparse
@@ -53,7 +53,8 @@ def _store(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"store": args.store, "good": found.broken is None, "audit": plain(found)}, indent=1))
     else:
-        print(f"{found.inspections:,} inspections fit; the last is row {found.place}, hash {found.hash}")
+        fit = f"{found.inspections:,} inspections and {found.events:,} events fit"
+        print(f"{fit}; the last is row {found.place}, hash {found.hash}")
         if found.deleted:
             print(f"{found.deleted:,} before them were deleted by retention")
         print(f"{args.store}: {found.broken or 'good'}")

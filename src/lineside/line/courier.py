@@ -24,6 +24,7 @@ from lineside.errors import LinesideError
 from lineside.line.sink.durable import Durable, Wire
 from lineside.store import outbox
 from lineside.store.open import reading, where, why
+from lineside.store.records import Event, Inspection
 
 PAGE = 64  # entries read at once
 IDLE_S = 0.5  # how often to look for entries of another line, and after the connection
@@ -165,7 +166,7 @@ class Courier:
                 self._again += sum(letter.number <= self._highest for letter in window)
                 self._highest = max(self._highest, window[-1].number)
                 ids = self._wire.deliver(window)
-                heard = [letter.number for letter in window if letter.inspection.id in ids]
+                heard = [letter.number for letter in window if letter.record.id in ids]
                 done += heard
                 if heard:
                     self._acknowledged += len(heard)
@@ -189,7 +190,7 @@ class Courier:
     def _unanswered(self, window: Sequence[outbox.Letter], heard: int) -> str:
         return (
             f"{self._sink.key}: {len(window) - heard} of {len(window)} results were not acknowledged in time, from "
-            f"number {window[heard].number} (part {window[heard].inspection.part_id}); look at the consumer"
+            f"number {window[heard].number} ({_what(window[heard].record)}); look at the consumer"
         )
 
     def _well(self) -> None:
@@ -212,3 +213,7 @@ class Courier:
                 break
             self._halt.wait(min(IDLE_S, left_s))
             self._wire.idle()
+
+
+def _what(record: Inspection | Event) -> str:
+    return f"part {record.part_id}" if isinstance(record, Inspection) else f"event {record.kind}"

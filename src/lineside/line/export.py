@@ -30,7 +30,7 @@ def write_csv(inspections: Iterable[Inspection], path: Path) -> int:
 
 
 def write_parquet(inspections: Iterable[Inspection], path: Path) -> int:
-    """The same columns; times as timestamps in UTC with microseconds, scores as JSON text."""
+    """The same columns; times as timestamps in UTC with microseconds, scores and views as JSON text."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -43,7 +43,7 @@ def write_parquet(inspections: Iterable[Inspection], path: Path) -> int:
 
     def plain(one: Inspection, name: str):
         value = getattr(one, name)
-        return json.dumps(value, allow_nan=False) if isinstance(value, dict) else value
+        return json.dumps(value, allow_nan=False) if isinstance(value, dict | list) else value
 
     def write(unfinished: Path) -> int:
         n = 0

@@ -38,8 +38,9 @@ import numpy as np
 
 from lineside import __version__
 from lineside.errors import SettingsError
+from lineside.line import note
 from lineside.line.camera import Conveyor, Door, Room, take
-from lineside.line.control import Actuator, Drifted, Inbox, Line, Lost, no_actuator
+from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.events import Changed, Result
@@ -157,7 +158,7 @@ def run(
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
         room=_room([first[view.name] or _blank(view.source) for view in views]),
-        boxes=[Box(sink.key, sink.limit) for sink in durable],
+        boxes=[Box(sink.key, sink.limit, sink.events) for sink in durable],
     )
     tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
     room = Room(min(_in_flight(view.source, pace) for view in views))
@@ -175,6 +176,7 @@ def run(
             inbox.put(replace(said, picture=None))
             if (look := see.get((camera, made))) and (alarm := look(said)):
                 inbox.put(Drifted(alarm, camera))
+                recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
                 say(f"{camera}: {alarm.sentence()}" if len(views) > 1 else alarm.sentence())
 
     conveyor = None if pace.max_fps is None else Conveyor(round(1e9 / pace.max_fps))
@@ -202,13 +204,24 @@ def run(
         wall = datetime.now(UTC)
         made = None if products == (PRODUCT,) else flight.product
         recorder.put(lambda: inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made))
+        if result.expected:
+            recorder.note(note.calibration(row.id, wall, result))
         tally.add(flight.product, result.verdict, result.reason, flight.frame, stages_ms(flight, total_ms))
         room.leave()
         draw(PROGRESS_EVERY_S)
 
     def changed(change: Changed, who: str) -> None:
+        recorder.note(note.state(row.id, datetime.now(UTC), change, who))
+        if change.state in ("halted", "error") and not line.done:
+            say(f"the station is {change.state}: {change.why}")
         for sink in immediate:
             sink.state(change.state, change.why if change.state in ("halted", "error") else change.product)
+
+    def obeyed(asked: Asked, refused: str) -> None:
+        recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
+        say(
+            f"{asked.who} ordered {asked.order} {asked.product}".rstrip() + (f": refused, {refused}" if refused else "")
+        )
 
     def draw(every_s: float) -> None:
         nonlocal drawn_ns
@@ -230,6 +243,7 @@ def run(
         halt=halt,
         now_ns=now_ns,
         changed=changed,
+        obeyed=obeyed,
         together_ns=_ns(pace.together_ms, 1e6),
         resettable=resettable,
     )

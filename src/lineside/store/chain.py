@@ -1,9 +1,11 @@
-"""The hash chain: no stored inspection can be changed, left out or put in unnoticed.
+"""The hash chain: no stored inspection or event can be changed, left out or put in unnoticed.
 
     hash(n) = SHA-256( hash(n-1) newline SHA-256(its run) newline its row )        hash(0) = 64 zeros
 
 Run and row are JSON: keys sorted, no spaces, ASCII, times as ISO 8601 in UTC with microseconds, numbers as Python
-writes them (the shortest that gives the same double again). A run's `ended` is left out: it is written later.
+writes them (the shortest that gives the same double again). A run's `ended` is left out: it is written later. So are
+fields of an inspection that came in a later version (LATER), where they are null: older rows keep their hash. An event
+that belongs to no run has nothing between the two newlines.
 
 What it shows: any single change of a row, of its run, of their order; a row taken out or put in. What it can not show
 by itself: that somebody with write access has computed the whole chain anew, or has cut off its end. Against that, hold
@@ -14,20 +16,31 @@ last.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, text
 
-from lineside.store.records import Inspection, Run
-from lineside.store.tables import ANCHOR, CHAIN, INSPECTION, RUN
+from lineside.store.records import Event, Inspection, Run
+from lineside.store.tables import ANCHOR, CHAIN, RUN
 
 GENESIS = "0" * 64
 LOCK = 0x4C4E5344  # PostgreSQL's advisory lock: one writer at the end of the chain. SQLite has one writer anyway
 RUN_FIELDS = tuple(field.name for field in fields(Run) if field.name != "ended")
 ROW_FIELDS = tuple(field.name for field in fields(Inspection))
-PAGE = 1000
+LATER = ("product", "views")  # fields of an inspection that stores of version 2 had not
+EVENT_FIELDS = tuple(field.name for field in fields(Event))
+NO_RUN = ""  # instead of a run's hash
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A row that this transaction has inserted, on its way into the chain."""
+
+    record: type[Inspection] | type[Event]
+    run: str  # run_hash of its run, or NO_RUN
+    row: Mapping[Any, Any]
 
 
 def run_hash(run: Mapping[Any, Any]) -> str:
@@ -35,19 +48,34 @@ def run_hash(run: Mapping[Any, Any]) -> str:
 
 
 def row_hash(before: str, run: str, row: Mapping[Any, Any]) -> str:
-    """before: the hash of the row before; run: run_hash of its run."""
-    body = _canonical({name: row[name] for name in ROW_FIELDS})
-    return hashlib.sha256(b"\n".join((before.encode(), run.encode(), body))).hexdigest()
+    """Of an inspection. before: the hash of the row before; run: run_hash of its run."""
+    later = {name: row[name] for name in LATER if row.get(name) is not None}
+    return _hash(before, run, {name: row[name] for name in ROW_FIELDS if name not in LATER} | later)
 
 
-def append(connection: Connection, run: str, rows: Sequence[Mapping[Any, Any]]) -> None:
-    """Chain rows that this transaction has inserted, in their order. run: run_hash of their run."""
+def event_hash(before: str, run: str, row: Mapping[Any, Any]) -> str:
+    """Of an event. run: run_hash of its run, or NO_RUN."""
+    return _hash(before, run, {name: row[name] for name in EVENT_FIELDS})
+
+
+def run_of(connection: Connection, run_id: str | None) -> str:
+    """run_hash of a stored run; NO_RUN for None."""
+    if run_id is None:
+        return NO_RUN
+    return run_hash(dict(connection.execute(select(RUN).where(RUN.c.id == run_id)).mappings().one()))
+
+
+def append(connection: Connection, links: Sequence[Link]) -> None:
+    """Chain rows that this transaction has inserted, in their order."""
     last, before = head(connection)
-    links = []
-    for place, row in enumerate(rows, last + 1):
-        before = row_hash(before, run, row)
-        links.append({"place": place, "inspection_id": row["id"], "hash": before})
-    connection.execute(insert(CHAIN), links)
+    rows = []
+    for place, link in enumerate(links, last + 1):
+        event = link.record is Event
+        before = (event_hash if event else row_hash)(before, link.run, link.row)
+        id = link.row["id"]
+        rows.append({"place": place, "inspection_id": None if event else id, "event_id": id if event else None,
+                     "hash": before})  # fmt: skip
+    connection.execute(insert(CHAIN), rows)
 
 
 def head(connection: Connection) -> tuple[int, str]:
@@ -68,14 +96,8 @@ def one_writer(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
 
 
-def chain_what_is_there(connection: Connection) -> None:
-    """For a store that had no chain: chain every inspection, run after run, in order."""
-    for run in connection.execute(select(RUN).order_by(RUN.c.started, RUN.c.id)).mappings().all():
-        hashed, last = run_hash(dict(run)), 0
-        query = select(INSPECTION).where(INSPECTION.c.run_id == run["id"]).order_by(INSPECTION.c.sequence).limit(PAGE)
-        while rows := connection.execute(query.where(INSPECTION.c.sequence > last)).mappings().all():
-            append(connection, hashed, [dict(row) for row in rows])
-            last = rows[-1]["sequence"]
+def _hash(before: str, run: str, row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(b"\n".join((before.encode(), run.encode(), _canonical(row)))).hexdigest()
 
 
 def _canonical(values: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The outbox: which results a sink must still be told. Written with the inspection, closed when the consumer answers.
+"""The outbox: which results and events a sink must still be told. Written with them, closed when the consumer answers.
 
 An entry belongs to a sink's key (its URL without options) and has a number: 1, 2, 3 … for that key, in the order of the
 store. Lines that write to one store with the same key share the outbox: all their results are in it, and one of them at
@@ -20,12 +20,13 @@ from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError
-from lineside.store.chain import one_writer
+from lineside.store.chain import Link, one_writer
 from lineside.store.open import identity
-from lineside.store.records import Inspection, Run
-from lineside.store.tables import CHAIN, INSPECTION, OUTBOX, RUN, SINK
+from lineside.store.records import Event, Inspection, Run
+from lineside.store.tables import CHAIN, EVENT, INSPECTION, OUTBOX, RUN, SINK
+from lineside.store.utc import Utc
 
-NAMES = {Inspection: tuple(f.name for f in fields(Inspection)), Run: tuple(f.name for f in fields(Run))}
+NAMES = {cls: tuple(f.name for f in fields(cls)) for cls in (Inspection, Event, Run)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +35,23 @@ class Box:
 
     key: str
     limit: int  # more than so many entries waiting is a fault of the line
+    events: bool = False  # whether it wants events too
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One result on its way to a consumer."""
+    """One result or event on its way to a consumer."""
 
     number: int  # in this outbox
-    inspection: Inspection
-    run: Run
+    record: Inspection | Event
+    run: Run | None  # None: an event that belongs to none
     hash: str  # in the store's chain
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
     count: int
-    oldest: datetime | None  # when the verdict of the oldest that waits was given
+    oldest: datetime | None  # when the verdict of the oldest that waits was given, or the event happened
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +62,21 @@ class Claim:
     release: Callable[[], None]
 
 
-def enlist(connection: Connection, key: str) -> None:
-    """Make the outbox of a sink, unless it is there."""
+def enlist(connection: Connection, box: Box) -> None:
+    """Make the outbox of a sink, unless it is there; keep whether it wants events."""
     one_writer(connection)
-    if connection.execute(select(SINK.c.key).where(SINK.c.key == key)).one_or_none() is None:
-        connection.execute(insert(SINK), {"key": key, "last": 0})
+    if connection.execute(select(SINK.c.key).where(SINK.c.key == box.key)).one_or_none() is None:
+        connection.execute(insert(SINK), {"key": box.key, "last": 0, "events": box.events})
+    else:
+        connection.execute(update(SINK).where(SINK.c.key == box.key).values(events=box.events))
 
 
-def put(connection: Connection, box: Box, ids: Sequence[str]) -> str:
-    """Write entries for these inspections, in order. A sentence if more wait now than may; else ""."""
-    last = connection.execute(select(SINK.c.last).where(SINK.c.key == box.key).with_for_update()).scalar_one()
-    rows = [{"sink": box.key, "number": n, "inspection_id": i, "closed": None} for n, i in enumerate(ids, last + 1)]
-    connection.execute(insert(OUTBOX), rows)
-    last += len(ids)
-    connection.execute(update(SINK).where(SINK.c.key == box.key).values(last=last))
-    waiting = last - connection.execute(select(func.min(OUTBOX.c.number)).where(*_open(box.key))).scalar_one() + 1
+def put(connection: Connection, box: Box, links: Sequence[Link]) -> str:
+    """Write entries for these, in order. A sentence if more wait now than may; else ""."""
+    wanted = [link for link in links if box.events or link.record is Inspection]
+    if not wanted:
+        return ""
+    waiting = add(connection, box.key, wanted)
     if waiting <= box.limit:
         return ""
     return (
@@ -83,18 +85,45 @@ def put(connection: Connection, box: Box, ids: Sequence[str]) -> str:
     )
 
 
+def add(connection: Connection, key: str, links: Sequence[Link]) -> int:
+    """Write entries for these, in order; how many wait now."""
+    last = connection.execute(select(SINK.c.last).where(SINK.c.key == key).with_for_update()).scalar_one()
+    rows = []
+    for number, link in enumerate(links, last + 1):
+        event, id = link.record is Event, link.row["id"]
+        rows.append({"sink": key, "number": number, "inspection_id": None if event else id,
+                     "event_id": id if event else None, "closed": None})  # fmt: skip
+    connection.execute(insert(OUTBOX), rows)
+    last += len(links)
+    connection.execute(update(SINK).where(SINK.c.key == key).values(last=last))
+    return last - connection.execute(select(func.min(OUTBOX.c.number)).where(*_open(key))).scalar_one() + 1
+
+
 def page(connection: Connection, key: str, size: int) -> list[Letter]:
     """The oldest open entries, in order."""
+    entries = select(OUTBOX.c.number, OUTBOX.c.event_id).where(*_open(key)).order_by(OUTBOX.c.number).limit(size)
+    found = connection.execute(entries).all()
+    if not found:
+        return []
+    last = found[-1].number
+    letters = _letters(connection, key, last, Inspection)
+    if any(entry.event_id for entry in found):
+        letters = sorted([*letters, *_letters(connection, key, last, Event)], key=lambda letter: letter.number)
+    return letters
+
+
+def _letters(connection: Connection, key: str, last: int, kind: type[Inspection] | type[Event]) -> list[Letter]:
+    """The open entries of one kind up to a number."""
+    table, column = (EVENT, "event_id") if kind is Event else (INSPECTION, "inspection_id")
     query = (
-        select(OUTBOX.c.number, CHAIN.c.hash, *_named(INSPECTION, "inspection"), *_named(RUN, "run"))
-        .join(INSPECTION, INSPECTION.c.id == OUTBOX.c.inspection_id)
-        .join(RUN, RUN.c.id == INSPECTION.c.run_id)
-        .join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
-        .where(*_open(key))
+        select(OUTBOX.c.number, CHAIN.c.hash, *_named(table, "record"), *_named(RUN, "run"))
+        .join(table, table.c.id == OUTBOX.c[column])
+        .join(RUN, RUN.c.id == table.c.run_id, isouter=kind is Event)
+        .join(CHAIN, CHAIN.c[column] == table.c.id)
+        .where(*_open(key), OUTBOX.c.number <= last)
         .order_by(OUTBOX.c.number)
-        .limit(size)
     )
-    return [_letter(row) for row in connection.execute(query)]
+    return [_letter(row, kind) for row in connection.execute(query)]
 
 
 def close(connection: Connection, key: str, numbers: Collection[int], when: datetime) -> None:
@@ -106,8 +135,10 @@ def pending(connection: Connection, key: str) -> Pending:
     count = connection.execute(select(func.count()).select_from(OUTBOX).where(*_open(key))).scalar_one()
     first = select(func.min(OUTBOX.c.number)).where(*_open(key)).scalar_subquery()
     oldest = connection.execute(
-        select(INSPECTION.c.decided)
-        .join(OUTBOX, OUTBOX.c.inspection_id == INSPECTION.c.id)
+        select(func.coalesce(INSPECTION.c.decided, EVENT.c.at, type_=Utc))
+        .select_from(OUTBOX)
+        .outerjoin(INSPECTION, INSPECTION.c.id == OUTBOX.c.inspection_id)
+        .outerjoin(EVENT, EVENT.c.id == OUTBOX.c.event_id)
         .where(OUTBOX.c.sink == key, OUTBOX.c.number == first)
     ).scalar_one_or_none()
     return Pending(count, oldest)
@@ -168,8 +199,8 @@ def _named(table: Any, prefix: str) -> list[Any]:
     return [column.label(f"{prefix}_{column.name}") for column in table.columns]
 
 
-def _letter(row: Any) -> Letter:
+def _letter(row: Any, kind: type[Inspection] | type[Event]) -> Letter:
     def record(cls: Any, prefix: str) -> Any:
         return cls(**{name: getattr(row, f"{prefix}_{name}") for name in NAMES[cls]})
 
-    return Letter(row.number, record(Inspection, "inspection"), record(Run, "run"), row.hash)
+    return Letter(row.number, record(kind, "record"), record(Run, "run") if row.run_id else None, row.hash)

@@ -6,6 +6,8 @@ has one (outbox.py): nobody is told what is not stored, and what is stored is no
 may be under way: `enter` is where the line waits, before it takes a part, so a slow disk slows the trigger and never a
 verdict.
 
+Events (`note`) go the same way, in order with the inspections around them; they take no room, for they are few.
+
 When a commit fails, nothing more is written or told, and `lost` counts what was put and did not reach the store. When
 a telling fails, nobody is told any more; an outbox that is fuller than it may be is a fault too. In both everything
 still goes into the store: that the line stops must not lose what it has decided. `failed(sentence)` is called once for
@@ -21,25 +23,25 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Connection, Engine, insert, update
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError, LinesideError
 from lineside.store import outbox
-from lineside.store.chain import append, run_hash
+from lineside.store.chain import Link, append, run_hash, run_of
 from lineside.store.open import where, why
-from lineside.store.records import Inspection, Run
-from lineside.store.tables import INSPECTION, RUN
+from lineside.store.records import Event, Inspection, Run
+from lineside.store.tables import EVENT, INSPECTION, RUN
 
 GATHER_S = (
     0.05  # how long the first of a group waits for company: forcing a commit to the disk costs as much as many rows
 )
 Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
-COLUMNS = tuple(field.name for field in fields(Inspection))
+NAMES = {cls: tuple(field.name for field in fields(cls)) for cls in (Inspection, Event)}
 
 
 class Recorder:
-    """Open it with a run, put inspections in the order of their verdicts, close it. Final."""
+    """Open it with a run, put inspections in the order of their verdicts, note events, close it. Final."""
 
     def __init__(
         self,
@@ -56,16 +58,16 @@ class Recorder:
         self._run_hash = run_hash(asdict(run))
         self._full = self._broken = self._untold = False  # an outbox; the store; who is told at once
         self._free = threading.Semaphore(room)
-        self._queue: queue.SimpleQueue[Make | None] = queue.SimpleQueue()
-        self._insert = insert(INSPECTION)
+        self._queue: queue.SimpleQueue[Make | Event | None] = queue.SimpleQueue()
         self.error = ""  # the sentence, once something has failed
-        self.committed = 0
+        self.committed = 0  # inspections
         self.lost = 0
+        self.events_lost = 0
         try:
             with engine.begin() as connection:
                 connection.execute(insert(RUN), asdict(run))
                 for box in boxes:
-                    outbox.enlist(connection, box.key)
+                    outbox.enlist(connection, box)
         except DBAPIError as error:
             raise LineError(why(error, self._where)) from None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -78,6 +80,10 @@ class Recorder:
     def put(self, make: Make) -> None:
         """Hand over one inspection; returns at once."""
         self._queue.put(make)
+
+    def note(self, event: Event) -> None:
+        """Hand over one event; returns at once. After `close` it is too late: store/events.py writes one then."""
+        self._queue.put(event)
 
     def close(self, ended: datetime, timeout_s: float) -> None:
         """Commit and tell what was put, mark the run as ended. LineError where the store does not come to an end."""
@@ -98,51 +104,63 @@ class Recorder:
     def _work(self) -> None:
         more = True
         while more:
-            makes, more = self._gather()
-            if makes and not self._broken:
-                self._write(makes)
-            elif makes:
-                self.lost += len(makes)
+            items, more = self._gather()
+            makes = sum(not isinstance(item, Event) for item in items)
+            if items and not self._broken:
+                self._write(items, makes)
+            elif items:
+                self._lose(makes, len(items) - makes)
             if makes:
-                self._free.release(len(makes))
+                self._free.release(makes)
 
-    def _gather(self) -> tuple[list[Make], bool]:
+    def _gather(self) -> tuple[list[Make | Event], bool]:
         """Everything that comes within GATHER_S of the first; and whether there will be more."""
-        makes: list[Make] = []
+        items: list[Make | Event] = []
         while True:
             try:
-                make = self._queue.get(block=not makes)
+                item = self._queue.get(block=not items)
             except queue.Empty:
-                return makes, True
-            if make is None:
-                return makes, False
-            if not makes:
+                return items, True
+            if item is None:
+                return items, False
+            if not items:
                 time.sleep(GATHER_S)
-            makes.append(make)
+            items.append(item)
 
-    def _write(self, makes: Sequence[Make]) -> None:
+    def _write(self, items: Sequence[Make | Event], makes: int) -> None:
         try:
-            group = [make() for make in makes]
-            rows = [{column: _storable(getattr(inspection, column)) for column in COLUMNS} for inspection in group]
+            group = [item if isinstance(item, Event) else item() for item in items]
             with self._engine.begin() as connection:
-                connection.execute(self._insert, rows)
-                append(connection, self._run_hash, rows)
-                full = [outbox.put(connection, box, [row["id"] for row in rows]) for box in self._boxes]
+                links = [self._link(connection, record) for record in group]
+                for cls, table in ((Inspection, INSPECTION), (Event, EVENT)):
+                    if rows := [link.row for link in links if link.record is cls]:
+                        connection.execute(insert(table), rows)
+                append(connection, links)
+                full = [outbox.put(connection, box, links) for box in self._boxes]
         except Exception as error:  # whatever it was: the line must hear of it and go to its safe state
             self._broken = True
-            self.lost += len(makes)
+            self._lose(makes, len(items) - makes)
             self._fail(error)
             return
-        self.committed += len(group)
+        inspections = [record for record in group if isinstance(record, Inspection)]
+        self.committed += len(inspections)
         if not self._untold:
             try:
-                self._tell(group)
+                self._tell(inspections)  # also where there are none: who watches an outbox has something to do
             except Exception as error:
                 self._untold = True
                 self._fail(error)
         if any(full) and not self._full:
             self._full = True
             self._failed(next(filter(None, full)))
+
+    def _link(self, connection: Connection, record: Inspection | Event) -> Link:
+        run = self._run_hash if record.run_id == self._run_id else run_of(connection, record.run_id)
+        return Link(type(record), run, row(record))
+
+    def _lose(self, inspections: int, events: int) -> None:
+        self.lost += inspections
+        self.events_lost += events
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, DBAPIError):
@@ -153,6 +171,16 @@ class Recorder:
         self._failed(sentence)
 
 
+def row(record: Inspection | Event) -> dict[str, Any]:
+    """What the store holds of it, by column."""
+    return {name: _storable(getattr(record, name)) for name in NAMES[type(record)]}
+
+
 def _storable(value: Any) -> Any:
-    """NaN and infinity as null: SQLite would make null of NaN, PostgreSQL not, and the chain must fit what is there."""
+    """NaN and infinity as null: SQLite would make null of NaN, PostgreSQL not, and the chain must fit what is there.
+    Inside of JSON it is PostgreSQL that refuses them."""
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""One run and one inspection, as the store keeps them and as sinks tell them. Fields are columns of tables.py."""
+"""A run, an inspection, an event, as the store keeps them and as sinks tell them. Fields are columns of tables.py."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,6 +41,24 @@ class Inspection:
     infer_ms: float | None
     decide_ms: float | None
     total_ms: float
+    product: str | None = None  # of the line that has several; and from here on: fields that older stores have not
+    views: list[dict[str, Any]] | None = None  # what each camera saw, where there are several
+
+
+KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures")  # of events
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at the line and is no part."""
+
+    id: str  # uuid4, hex: unique in the world, as an inspection's
+    run_id: str | None  # None: no line was running
+    at: datetime  # aware
+    kind: str  # of KINDS
+    who: str  # a person's name, or which part of the program
+    subject: str  # what it is about, such as an inspection's id; "" if nothing
+    detail: dict[str, Any]  # by kind: docs/store.md
 
 
 def printable(text: str) -> str:

@@ -2,10 +2,11 @@
 
 run         one start of `lineside run`; ended is null while it runs, and for ever when it was killed
 inspection  one part's verdict; its id is unique in the world, so that whoever is told twice can see it
-chain       the inspections in the order in which they were stored, each with a hash over the one before (chain.py)
+event       something else that happened: a state, a drift alarm, a person's word on a result …
+chain       inspections and events in the order they were stored in, each with a hash over the one before (chain.py)
 anchor      where the chain begins after old rows were deleted
 sink        who is told through an outbox, and the number of the last entry written for him
-outbox      which inspection a sink must be told; closed when the consumer has acknowledged it (outbox.py)
+outbox      which inspection or event a sink must be told; closed when the consumer has acknowledged it (outbox.py)
 
 Times are UTC. A change here is a migration in migrations/versions, and VERSION with it; a test compares both.
 """
@@ -13,6 +14,7 @@ Times are UTC. A change here is a migration in migrations/versions, and VERSION 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -23,12 +25,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
 from lineside.store.utc import Utc
 
-VERSION = 2  # of the tables; in SQLite's user_version, and the newest migration
+VERSION = 3  # of the tables; in SQLite's user_version, and the newest migration
 
 METADATA = MetaData(
     naming_convention={
@@ -75,15 +78,32 @@ INSPECTION = Table(
     Column("infer_ms", Float),
     Column("decide_ms", Float),
     Column("total_ms", Float, nullable=False),  # captured → verdict
+    Column("product", Text),
+    Column("views", JSON(none_as_null=True)),  # [{camera: …, verdict: …, …}]; null: one camera
     UniqueConstraint("run_id", "sequence"),
     Index(None, "decided"),
+)
+
+EVENT = Table(
+    "event",
+    METADATA,
+    Column("id", String(32), primary_key=True),  # uuid4, hex
+    Column("run_id", String(32), ForeignKey("run.id")),  # null: no line was running
+    Column("at", Utc, nullable=False),
+    Column("kind", String(16), nullable=False),  # of records.KINDS
+    Column("who", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # such as an inspection's id, which may be forgotten before the event
+    Column("detail", JSON, nullable=False),
+    Index(None, "at"),
+    Index(None, "subject"),
 )
 
 CHAIN = Table(
     "chain",
     METADATA,
     Column("place", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … in the store, no gaps
-    Column("inspection_id", String(32), ForeignKey("inspection.id"), nullable=False, unique=True),
+    Column("inspection_id", String(32), ForeignKey("inspection.id"), unique=True),  # exactly one of these two
+    Column("event_id", String(32), ForeignKey("event.id"), unique=True),
     Column("hash", String(64), nullable=False),
 )
 
@@ -101,6 +121,7 @@ SINK = Table(
     METADATA,
     Column("key", Text, primary_key=True),  # who is told: its URL without options
     Column("last", BigInteger, nullable=False),  # number of the newest entry; 0: none yet
+    Column("events", Boolean, nullable=False, server_default=false()),  # whether it wants events too
 )
 
 OUTBOX = Table(
@@ -108,10 +129,13 @@ OUTBOX = Table(
     METADATA,
     Column("sink", Text, ForeignKey("sink.key"), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … for this sink, no gaps
-    Column("inspection_id", String(32), ForeignKey("inspection.id"), nullable=False),
+    Column("inspection_id", String(32), ForeignKey("inspection.id")),  # exactly one of these two
+    Column("event_id", String(32), ForeignKey("event.id")),
     Column("closed", Utc),  # when the consumer acknowledged it; null: not yet
     UniqueConstraint("sink", "inspection_id"),
+    UniqueConstraint("sink", "event_id"),
     Index("ix_outbox_inspection_id", "inspection_id"),
+    Index("ix_outbox_event_id", "event_id"),
     Index(
         "ix_outbox_open",
         "sink",

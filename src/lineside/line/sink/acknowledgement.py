@@ -1,7 +1,7 @@
-"""What a consumer writes on the acknowledgement topic: the id of a result that he has stored.
+"""What a consumer writes on the acknowledgement topic: the id of a result or event that he has stored.
 
-Either the 32 hexadecimal digits alone, as text, or a JSON object with them as "ResultId". Anything else is no
-acknowledgement: it is counted and forgotten, whoever sent it.
+Either the 32 hexadecimal digits alone, as text, or a JSON object with them as "ResultId" or "EventId". Anything
+else is no acknowledgement: it is counted and forgotten, whoever sent it.
 """
 
 import json
@@ -11,7 +11,7 @@ MAX_BYTES = 4096
 ID = re.compile(r"[0-9a-f]{32}")
 
 
-def result_id(payload: bytes) -> str | None:
+def acknowledged_id(payload: bytes) -> str | None:
     """The id that is acknowledged; None where the payload says none."""
     if len(payload) > MAX_BYTES:
         return None
@@ -25,5 +25,5 @@ def result_id(payload: bytes) -> str | None:
         said = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    found = said.get("ResultId") if isinstance(said, dict) else None
+    found = said.get("ResultId", said.get("EventId")) if isinstance(said, dict) else None
     return found if isinstance(found, str) and ID.fullmatch(found) else None

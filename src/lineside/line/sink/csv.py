@@ -1,8 +1,8 @@
 """csv:PATH, one row per result, appended: RFC 4180 (comma, CRLF, quotes doubled), UTF-8, one header.
 
 An existing file goes on if its header is ours and its last row is whole. Each group is one write at the end of the
-file; a lock keeps a second line out. Numbers have a point, times are UTC, scores are JSON in one field, unknown is
-empty.
+file; a lock keeps a second line out. Numbers have a point, times are UTC, scores and views are JSON in one field,
+unknown is empty.
 
 A text that begins with = + - @ or a tab gets an apostrophe in front: a spreadsheet would run it as a formula, and part
 ids and file names come from outside (OWASP, "CSV injection"). The store and stdout: hold every text as it is.
@@ -56,7 +56,7 @@ def line(values: Sequence[Any]) -> bytes:
 
 
 def field(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         return json.dumps(value, allow_nan=False)
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
@@ -75,7 +75,9 @@ def _needs_header(file: int, url: str) -> bool:
     if size == 0:
         return True
     if os.pread(file, len(header), 0) != header:
-        raise LineError(f"{url}: has another header than Lineside's results; name a new file")
+        raise LineError(
+            f"{url}: has another header than Lineside's results; name a new file (older versions wrote fewer columns)"
+        )
     if os.pread(file, 2, size - 2) != b"\r\n":
         raise LineError(
             f"{url}: ends in the middle of a row, as a killed program or a full disk leaves it; the store has the "

@@ -46,3 +46,4 @@ class Durable:
     start: Callable[[str, threading.Event], Wire]  # (who sends: the same after a restart, halt) -> not yet connected
     window: int = 1  # results under way at once
     limit: int = LIMIT
+    events: bool = False  # whether the consumer wants events too, and acknowledges them

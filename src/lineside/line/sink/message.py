@@ -1,9 +1,11 @@
-"""A result as the JSON that mqtt: and webhook: send. docs/sinks.md has it field by field.
+"""A result or an event as the JSON that mqtt: and webhook: send. docs/sinks.md has it field by field.
 
 ResultMetaData  names, types and codes of ResultMetaDataType in OPC 40001-101 (Machinery: Result Transfer) 1.01, 10.6,
                 with ResultEvaluationEnum (10.3) and ProcessingTimesDataType (10.4). Optional fields that nothing is
                 known for are not there. Durations in milliseconds (OPC UA Duration), texts as LocalizedText.
 lineside        our own: the inspection as in every other sink, and what makes it checkable.
+
+An event has no ResultMetaData; it is {"kind": "event", "EventId": …, "lineside": {the event's fields, number, hash}}.
 
 The same result is the same bytes each time it is sent: everything comes from the store.
 """
@@ -14,6 +16,7 @@ from typing import Any
 from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
 from lineside.line.sink.sink import written
 from lineside.store.outbox import Letter
+from lineside.store.records import Event, Inspection, Run
 
 SCHEMA = 1
 UNDEFINED, OK, NOT_OK, NOT_DECIDABLE = 0, 1, 2, 3  # ResultEvaluationEnum
@@ -33,16 +36,25 @@ SIMULATED = ("nuts:",)  # sources that show no real part
 
 def message(letter: Letter) -> dict[str, Any]:
     """ResultMetaData and lineside. A part that was rejected without an answer is Undefined, never OK nor NotOK."""
-    one, run = letter.inspection, letter.run
+    run = letter.run
+    ours: dict[str, Any] = {"schema": SCHEMA, "number": letter.number, "hash": letter.hash}
+    ours |= {"bundle": run.bundle, "source": run.source} if run else {}
+    ours |= written(letter.record)
+    if isinstance(letter.record, Event):
+        return {"kind": "event", "EventId": letter.record.id, "lineside": ours}
+    return {"ResultMetaData": _meta(letter.record, run), "lineside": ours}
+
+
+def _meta(one: Inspection, run: Run | None) -> dict[str, Any]:
     row = written(one)
     decided = one.reason == DECIDED
-    meta = {
+    return {
         "ResultId": one.id,
         "IsPartial": False,
-        "IsSimulated": run.source.startswith(SIMULATED),
+        "IsSimulated": run is not None and run.source.startswith(SIMULATED),
         "ResultState": STATE.get(one.reason, FAILED),
         "PartId": one.part_id,
-        "InternalRecipeId": run.bundle_sha256,
+        "InternalRecipeId": run.bundle_sha256 if run else "",
         "JobId": one.run_id,
         "CreationTime": row["decided"],
         "ProcessingTimes": {
@@ -53,8 +65,6 @@ def message(letter: Letter) -> dict[str, Any]:
         "ResultEvaluation": EVALUATION.get(one.verdict, UNDEFINED) if decided else UNDEFINED,
         "ResultEvaluationDetails": {"Locale": "en", "Text": _details(one.verdict, one.reason, one.detail)},
     }
-    ours = {"schema": SCHEMA, "number": letter.number, "hash": letter.hash, "bundle": run.bundle, "source": run.source}
-    return {"ResultMetaData": meta, "lineside": ours | row}
 
 
 def payload(letter: Letter) -> bytes:

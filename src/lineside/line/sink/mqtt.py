@@ -5,6 +5,7 @@ with its default settings 300 of 300 such messages were gone. So a result is don
 id on TOPIC/ack; until then it stays in the outbox and is sent again.
 
     TOPIC/result   QoS 1, not retained   message.py
+    TOPIC/event    QoS 1, not retained   message.py, with events=yes only
     TOPIC/ack      QoS 1, to us          acknowledgement.py
     TOPIC/status   QoS 1, retained       {"state": "online" | "offline" | "lost", …}; "lost" is the last will
 
@@ -31,11 +32,12 @@ from urllib.parse import urlsplit
 from lineside import __version__
 from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.line.secret import private, secret
-from lineside.line.sink.acknowledgement import result_id
+from lineside.line.sink.acknowledgement import acknowledged_id
 from lineside.line.sink.durable import LIMIT, Durable, Wire
 from lineside.line.sink.message import payload
 from lineside.line.sink.options import number, options, whole, yes
 from lineside.store.outbox import Letter
+from lineside.store.records import Event
 
 OPTIONS = {  # name: what it expects
     "user": "a user name",
@@ -48,6 +50,7 @@ OPTIONS = {  # name: what it expects
     "anonymous": "yes: no user",
     "window": "how many results may be under way at once",
     "limit": "how many results may wait in the outbox",
+    "events": "yes: events too, on TOPIC/event; the consumer must acknowledge them",
     "timeout-s": "how long to wait for an acknowledgement before the result is sent again",
 }
 PASSWORD = "LINESIDE_MQTT_PASSWORD"
@@ -111,9 +114,8 @@ def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str,
     def start(who: str, halt: threading.Event) -> Wire:
         return Connection(broker, who, halt)
 
-    return Durable(
-        url, key, start, whole(url, given, "window", WINDOW, 500), whole(url, given, "limit", LIMIT, 100_000_000)
-    )
+    window, limit = whole(url, given, "window", WINDOW, 500), whole(url, given, "limit", LIMIT, 100_000_000)
+    return Durable(url, key, start, window, limit, yes(url, given, "events"))
 
 
 def _password(url: str, given: Mapping[str, str], user: str | None, environment: Mapping[str, str]) -> str | None:
@@ -186,6 +188,7 @@ class Connection:
         self._client: Any = None
         self._answers: dict[str, Any] = {}  # "connect", "subscribe" → reason code
         self._refused = ""  # why the broker did not take a result
+        self._topics: dict[int, str] = {}  # by message id of what is under way
         self._open: set[str] = set()  # ids under way
         self._acknowledged: set[str] = set()
         self.strange = 0
@@ -201,14 +204,17 @@ class Connection:
                 self._loop(0)
 
     def deliver(self, letters: Sequence[Letter]) -> Collection[str]:
-        ids = [letter.inspection.id for letter in letters]
+        ids = [letter.record.id for letter in letters]
         self._acknowledged &= set(ids)  # an answer that came late counts: the consumer has it
         self._open = set(ids)
         self.ready()
         self._refused = ""
+        self._topics.clear()
         for letter in letters:
-            if letter.inspection.id not in self._acknowledged:
-                self._client.publish(f"{self._broker.topic}/result", payload(letter), qos=1)
+            if letter.record.id not in self._acknowledged:
+                topic = "event" if isinstance(letter.record, Event) else "result"
+                sent = self._client.publish(f"{self._broker.topic}/{topic}", payload(letter), qos=1)
+                self._topics[sent.mid] = topic
         until = self._monotonic() + self._broker.timeout_s
         while not self._acknowledged >= self._open and not self._halt.is_set() and self._monotonic() < until:
             self._loop(LOOP_S)
@@ -296,13 +302,14 @@ class Connection:
             client.socket().close()
 
     def _published(self, client: Any, userdata: Any, mid: int, reason: Any, properties: Any) -> None:
+        topic = self._topics.get(mid, "result")
         if reason.is_failure:
-            self._refused = f"the broker does not take results on {self._broker.topic}/result ({reason})"
+            self._refused = f"the broker does not take {topic}s on {self._broker.topic}/{topic} ({reason})"
         elif reason.value == 16:
-            self._refused = f"nobody has subscribed to {self._broker.topic}/result"
+            self._refused = f"nobody has subscribed to {self._broker.topic}/{topic}"
 
     def _heard(self, client: Any, userdata: Any, message: Any) -> None:
-        found = None if message.retain else result_id(message.payload)
+        found = None if message.retain else acknowledged_id(message.payload)
         if found in self._open:
             self._acknowledged.add(found)
         else:

@@ -1,7 +1,8 @@
 """A sink: who is told about results, after the store has them; and how a result is written for others.
 
 tell(group) is called in the recorder's thread with inspections in order; it raises LineError when it can't. A sink that
-fails stops the line: results are still in the store, and nobody works on as if he were being told.
+fails stops the line: results are still in the store, and nobody works on as if he were being told. Such a sink is told
+of results only: events (store/records.py) go to durable sinks that ask for them, and to `lineside history --events`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +10,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from lineside.store.records import Inspection
+from lineside.store.records import Event, Inspection
 
 COLUMNS = tuple(field.name for field in fields(Inspection))  # the order in every sink
+EVENT_COLUMNS = tuple(field.name for field in fields(Event))
 
 
 def _ignore(state: str, detail: str) -> None:
@@ -26,9 +28,10 @@ class Sink:
     state: Callable[[str, str], None] = _ignore  # one of states.py, and why or which product; in the main thread
 
 
-def written(inspection: Inspection) -> dict[str, Any]:
+def written(record: Inspection | Event) -> dict[str, Any]:
     """What JSON can hold, by column; times as ISO 8601 in UTC with microseconds."""
-    return {column: _scalar(getattr(inspection, column)) for column in COLUMNS}
+    columns = EVENT_COLUMNS if isinstance(record, Event) else COLUMNS
+    return {column: _scalar(getattr(record, column)) for column in columns}
 
 
 def _scalar(value: Any) -> Any:

@@ -1,9 +1,9 @@
 """webhook:https://HOST/PATH[#OPTIONS], one signed POST a result; an answer of 2xx is the acknowledgement.
 
 Options stand behind the # (the part of a URL that is never sent), since the query belongs to the receiver. The body is
-message.py's, with `Idempotency-Key: RESULT ID`: the same result has the same key and body however often it is sent.
-signature.py has the signature. Python's own http.client does it: it follows no redirect, asks no proxy, and needs no
-package; httpx would bring connection pools and HTTP/2, of which one request after another has no use.
+message.py's, with `Idempotency-Key: ID` of the result or event: the same has the same key and body however often it is
+sent. signature.py has the signature. Python's own http.client does it: it follows no redirect, asks no proxy, and needs
+no package; httpx would bring connection pools and HTTP/2, of which one request after another has no use.
 
 https is required, except for a loopback address, or where `plain=yes` asks for less. A redirect is refused: it would
 lead results to somewhere that nobody named. The connection stays open between results while the receiver lets it.
@@ -37,6 +37,7 @@ OPTIONS = {
     "ca": "a PEM file with the certificates of who may sign the receiver's",
     "plain": "yes: http, not encrypted",
     "limit": "how many results may wait in the outbox",
+    "events": "yes: events too, as requests of their own",
     "timeout-s": "how long a receiver may take for his answer",
 }
 SECRET = "LINESIDE_WEBHOOK_SECRET"
@@ -85,7 +86,8 @@ def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str,
         return Post(receiver)
 
     key = f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}"
-    return Durable(shown, key, start, 1, whole(shown, given, "limit", LIMIT, 100_000_000))
+    limit, events = whole(shown, given, "limit", LIMIT, 100_000_000), yes(shown, given, "events")
+    return Durable(shown, key, start, 1, limit, events)
 
 
 def _loopback(host: str) -> bool:
@@ -144,7 +146,7 @@ class Post:
         done: list[str] = []
         for letter in letters:
             self._post(letter)
-            done.append(letter.inspection.id)
+            done.append(letter.record.id)
         return done
 
     def close(self) -> None:
@@ -158,7 +160,7 @@ class Post:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"lineside/{__version__}",
-            "Idempotency-Key": letter.inspection.id,
+            "Idempotency-Key": letter.record.id,
             HEADER: sign(self._receiver.secret, body, int(self._now_s())),
         }
         try:
