@@ -35,7 +35,9 @@ def url(broker, options="") -> str:
 def stored(path: Path) -> list[str]:
     """Ids in the order of the store."""
     connection = sqlite3.connect(path)
-    found = connection.execute("SELECT inspection_id FROM chain ORDER BY place").fetchall()
+    found = connection.execute(
+        "SELECT inspection_id FROM chain WHERE inspection_id IS NOT NULL ORDER BY place"
+    ).fetchall()
     connection.close()
     return [id for (id,) in found]
 

@@ -33,6 +33,7 @@ def test_every_reason_is_there_and_no_other():
     table = PAGE[PAGE.index("| reason | why |") :].split("\n\n")[0]
     assert re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE) == [
         "decided", "deadline", "unreadable", "not-finite", "engine", "fault", "stopped",
+        "halted", "calibration",
     ]  # fmt: skip
     assert set(REASONS) == set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE))
 

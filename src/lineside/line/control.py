@@ -176,6 +176,7 @@ class Line:
             case Taken(frame, int(time_ns), behind_ms, camera):
                 self.max_behind_ms = max(self.max_behind_ms, behind_ms)
                 self._take(camera, frame, time_ns)
+                self._miss()
             case Answer(event):
                 self._engine_busy = False
                 if flight := self._flights.get(event.part.sequence):
@@ -225,7 +226,6 @@ class Line:
             self._waiting.append((camera, frame))
             self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns))
             self._step(Tick(self._now_ns()))  # it may have been let in after its deadline
-            self._miss()
         return None
 
     def _miss(self) -> None:

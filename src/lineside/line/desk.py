@@ -87,8 +87,10 @@ class Desk:
             return {"refused": f"an order has at most {LIMIT} bytes"}
         try:
             request = read_json(Request, line, "order")
-        except (SettingsError, RecursionError) as error:
+        except SettingsError as error:
             return {"refused": str(error)}
+        except RecursionError:
+            return {"refused": "order: nested too deeply"}
         replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         self._ask(Asked(request.order, who, request.product, request.expect, request.why, replies.put))
         try:

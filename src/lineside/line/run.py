@@ -214,8 +214,16 @@ def run(
         recorder.note(note.state(row.id, datetime.now(UTC), change, who))
         if change.state in ("halted", "error") and not line.done:
             say(f"the station is {change.state}: {change.why}")
+        if change.state == "halted" and line.done:
+            farewell.append(change)  # when the last results were told
+        else:
+            announce(change)
+
+    def announce(change: Changed) -> None:
         for sink in immediate:
             sink.state(change.state, change.why if change.state in ("halted", "error") else change.product)
+
+    farewell: list[Changed] = []
 
     def obeyed(asked: Asked, refused: str) -> None:
         recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
@@ -237,7 +245,7 @@ def run(
             halt_after=pace.halt_after,
             watchdog_ns=_ns(pace.watchdog_s, 1e9),
         ),
-        actuate=gate.actuate if gate else actuate,
+        actuate=(lambda part, verdict, reason, triggered_ns: gate.actuate(part, verdict, reason)) if gate else actuate,
         infer=lambda camera, made, frame: todo.put((camera, made, frame)),
         record=record,
         halt=halt,
@@ -275,8 +283,8 @@ def run(
         finally:
             for courier in couriers:
                 courier.close()
-        if recorder.error and not line.fault:
-            changed(Changed("error", product, recorder.error), "")
+        for change in [Changed("error", product, recorder.error)] if recorder.error and not line.fault else farewell:
+            announce(change)
     draw(0)
 
     return tally.summary(

@@ -18,6 +18,8 @@ REASONS = {
     "engine": 5,
     "fault": 6,
     "stopped": 7,
+    "halted": 8,
+    "calibration": 9,
 }
 OTHER_REASON = 255
 STATES = {"running": 1, "stopped": 2, "fault": 3}  # 0: never started

@@ -1,0 +1,299 @@
+"""Several cameras and products, orders, master parts: real threads, a real store, engines that are plain functions."""
+
+import json
+import queue
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+
+from lineside.errors import LineError, SettingsError
+from lineside.line.control import Asked, Reply
+from lineside.line.desk import Desk, Request, send
+from lineside.line.run import Pace, run
+from lineside.line.source.frame import Frame, Source
+from lineside.line.view import View, only
+from lineside.store.open import open_store
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, stub
+
+
+@pytest.fixture
+def store(tmp_path):
+    engine = open_store(tmp_path / "line.db")
+    yield engine
+    engine.dispose()
+
+
+def rows(store, query):
+    connection = sqlite3.connect(store.url.database)
+    found = connection.execute(query).fetchall()
+    connection.close()
+    return found
+
+
+def events(store, kind):
+    found = rows(store, f"SELECT who, subject, detail FROM event WHERE kind = '{kind}' ORDER BY rowid")
+    return [(who, subject, json.loads(detail)) for who, subject, detail in found]
+
+
+def states(store):
+    return [detail["state"] for _, _, detail in events(store, "state")]
+
+
+def frames(*colors, names=None, **given):
+    names = names or [f"p{n}" for n in range(1, len(colors) + 1)]
+    return [
+        Frame(
+            name, n, f"{name}.png", **(given | ({"error": "no packet came"} if c is None else {"picture": picture(c)}))
+        )
+        for n, (name, c) in enumerate(zip(names, colors, strict=True), 1)
+    ]
+
+
+def view(name, shown, *, trigger="recorded", models=None):
+    models = models or {"part": stub()}
+    source = Source(f"mem:{name}", iter(shown), None, trigger=trigger)
+    return View(name, source, models, dict.fromkeys(models))
+
+
+def blind(pictures):
+    """A model of another product: everything is bad."""
+    return logits_of(np.full_like(pictures, 0) + np.array(BLUE, np.uint8))
+
+
+def test_a_part_of_two_cameras_is_one_decision_and_both_are_kept(store):
+    gate = []
+    views = [view("top", frames(RED, RED, BLUE, RED)), view("side", frames(RED, GREY, RED, None))]
+    summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
+    assert gate == [(1, "accept"), (2, "hold"), (3, "reject"), (4, "reject")]
+    assert summary.verdicts == {"accept": 1, "hold": 1, "reject": 2}
+    assert summary.reasons == {"decided": 3, "unreadable": 1}
+    found = rows(store, "SELECT verdict, reason, detail, label, name, views FROM inspection ORDER BY sequence")
+    assert [row[:4] for row in found] == [
+        ("accept", "decided", "", "good"),
+        ("hold", "decided", "", "bad"),
+        ("reject", "decided", "", "bad"),
+        ("reject", "unreadable", "side: not-acquired: no packet came", None),
+    ]
+    seen = [[(v["camera"], v["verdict"], v["name"]) for v in json.loads(row[5])] for row in found]
+    assert seen[1] == [("top", "accept", "p2.png"), ("side", "hold", "p2.png")]
+    assert seen[3] == [("top", "accept", "p4.png"), ("side", "reject", "p4.png")]
+    settings = json.loads(rows(store, "SELECT settings FROM run")[0][0])
+    assert settings["cameras"] == {"top": "mem:top", "side": "mem:side"}
+
+
+def test_a_camera_that_has_fewer_pictures_leaves_no_part_without_a_verdict(store):
+    summary = run([view("top", frames(RED, RED, RED)), view("side", frames(RED))], [], store)
+    assert summary.verdicts == {"accept": 1, "hold": 0, "reject": 2}
+    (detail,) = set(rows(store, "SELECT detail FROM inspection WHERE sequence > 1"))
+    assert detail == ("side: not-acquired: camera side has no picture of this part: it has come to its end",)
+
+
+def test_files_of_different_parts_stop_the_line(store):
+    views = [view("top", frames(RED, RED, RED)), view("side", frames(RED, RED, RED, names=["p1", "p3", "p4"]))]
+    summary = run(views, [], store)
+    assert "cameras are out of step: part 2 is 'p2' to camera top and 'p3' to camera side" in summary.fault
+    assert summary.verdicts == {"accept": 1, "hold": 0, "reject": 1}
+    assert states(store)[-1] == "error"
+
+
+def test_pictures_that_were_not_taken_together_stop_the_line(store):
+    def at(ns, n):
+        return Frame(str(n), n, f"{n}", picture=picture(RED), captured_ns=ns)
+
+    ms = 1_000_000
+    top, side = [at(n * 100 * ms, n) for n in (1, 2, 3)], [at(100 * ms, 1), at(300 * ms, 2)]
+    views = [view("top", top, trigger="hardware"), view("side", side, trigger="hardware")]
+    summary = run(views, [], store, pace=Pace(together_ms=50))
+    assert "the pictures of part 2 by" in summary.fault
+    assert "are 100 ms apart, together_ms is 50; look at the trigger lines" in summary.fault
+    assert summary.verdicts["accept"] <= 1
+
+
+def test_a_camera_that_hangs_is_a_reject_at_the_deadline(store):
+    release = threading.Event()
+
+    def side():
+        yield frames(RED)[0]
+        release.wait(20)
+
+    def free(shown):
+        for frame in shown:
+            yield Frame(frame.part_id, frame.sequence, frame.name, picture=frame.picture, captured_ns=None)
+
+    top = Source("mem:top", free(frames(RED, RED, RED)), None)
+    views = [
+        View("top", top, {"part": stub()}, {}),
+        View("side", Source("mem:side", side(), None), {"part": stub()}, {}),
+    ]
+    got = []
+
+    def actuate(part, verdict, reason, triggered_ns):
+        got.append((part.sequence, verdict, reason))
+        if len(got) == 3:
+            release.set()
+
+    summary = run(views, [], store, actuate=actuate, pace=Pace(max_fps=50, deadline_ms=100))
+    assert got == [(1, "accept", "decided"), (2, "reject", "deadline"), (3, "reject", "deadline")]
+    assert summary.stored == 3
+    assert rows(store, "SELECT detail FROM inspection WHERE sequence = 2") == [("no answer about side",)]
+
+
+def test_cameras_of_one_line_need_one_kind_of_trigger(store):
+    views = [view("top", frames(RED)), view("side", frames(RED), trigger="free")]
+    with pytest.raises(SettingsError, match="top: recorded, side: free"):
+        run(views, [], store)
+
+
+def asker(inbox):
+    """ask(order, …) -> the reply, for a thread of its own."""
+
+    def ask(order, **given):
+        replies = queue.SimpleQueue()
+        inbox.put(Asked(order, "ada", reply=replies.put, **given))
+        return replies.get(timeout=20)
+
+    return ask
+
+
+def test_a_product_changes_while_the_line_runs(store):
+    inbox, ready, changed = queue.SimpleQueue(), threading.Event(), threading.Event()
+    ask = asker(inbox)
+
+    def shown():
+        yield from frames(RED, RED)
+        ready.set()
+        changed.wait(20)
+        yield from (Frame(f"p{n}", n, "x", picture=picture(RED)) for n in (3, 4))
+
+    models = {"m8": stub(), "m10": stub(blind)}
+    views = [View("top", Source("mem:", shown(), None), models, {})]
+
+    def person():
+        ready.wait(20)
+        said.append(ask("prepare", product="m12"))
+        said.append(ask("prepare", product="m10"))
+        changed.set()
+
+    said = []
+    threading.Thread(target=person, daemon=True).start()
+    run(views, [], store, product="m8", inbox=inbox)
+    found = rows(store, "SELECT sequence, product, verdict FROM inspection ORDER BY sequence")
+    assert (found[0], found[-1]) == ((1, "m8", "accept"), (4, "m10", "reject"))
+    assert said[0].refused == "no product 'm12'; there are: m8, m10"
+    assert (said[1].refused, said[1].product, said[1].state) == ("", "m10", "continuous")
+    assert [(who, order, d["product"]) for who, order, d in events(store, "command")] == [
+        ("ada", "prepare", "m12"),
+        ("ada", "prepare", "m10"),
+    ]
+
+
+def test_a_halted_station_waits_for_a_person_and_goes_on(store, tmp_path):
+    """Through the desk, as `lineside control` does it."""
+    inbox, gate, halted = queue.SimpleQueue(), [], threading.Event()
+    desk = Desk(tmp_path / "line.sock", inbox.put)
+
+    def actuate(part, verdict, reason, triggered_ns):
+        gate.append((part.sequence, verdict))
+        if part.sequence == 2:
+            halted.set()
+
+    def person():
+        halted.wait(20)
+        while not said or said[-1].state != "halted":
+            said.append(send(desk.path, Request("status")))
+        said.append(send(desk.path, Request("start")))
+        said.append(send(desk.path, Request("reset")))
+        said.append(send(desk.path, Request("start", why="the tool was changed")))
+
+    said = []
+    threading.Thread(target=person, daemon=True).start()
+    try:
+        summary = run(
+            only(stub(), Source("mem:", iter(frames(BLUE, BLUE, RED, RED)), 4)),
+            [],
+            store,
+            pace=Pace(halt_after=2),
+            resettable=True,
+            inbox=inbox,
+            actuate=actuate,
+        )
+    finally:
+        desk.close()
+    assert gate == [(1, "reject"), (2, "reject"), (3, "accept"), (4, "accept")]
+    assert summary.fault == ""
+    assert [one.refused for one in said[-3:]] == [
+        "the station is halted and can not start; now it can: reset", "", ""
+    ]  # fmt: skip
+    assert states(store) == [
+        "initialized", "ready", "continuous", "halted", "preoperational", "initialized", "ready", "continuous", "halted"
+    ]  # fmt: skip
+    assert events(store, "command")[-1][2]["why"] == "the tool was changed"
+    assert not desk.path.exists()
+
+
+def test_a_station_that_nobody_can_reset_ends_the_run_with_its_reason(store):
+    summary = run(only(stub(), Source("mem:", iter(frames(BLUE, BLUE, RED)), 3)), [], store, pace=Pace(halt_after=2))
+    assert summary.fault.startswith("2 rejects in a row")
+    assert summary.parts == 2
+
+
+def test_master_parts_are_noted_with_what_was_said_of_them(store):
+    inbox = queue.SimpleQueue()
+    inbox.put(Asked("calibrate", "ada", expect=("accept", "reject")))
+
+    def shown():
+        while inbox.qsize():  # the order comes first
+            pass
+        yield from frames(RED, RED, RED)
+
+    summary = run(only(stub(), Source("mem:", shown(), 3, trigger="free")), [], store, inbox=inbox)
+    assert summary.reasons == {"calibration": 2, "decided": 1}
+    assert [(part, d["expected"], d["said"], d["agrees"]) for _, part, d in events(store, "calibration")] == [
+        ("p1", "accept", "accept", True),
+        ("p2", "reject", "accept", False),
+    ]
+
+
+def test_no_part_for_too_long_is_a_fault(store):
+    release = threading.Event()
+
+    def shown():
+        yield frames(RED)[0]
+        release.wait(20)
+
+    source = Source("mem:", shown(), None, trigger="free", close=release.set)
+    summary = run(only(stub(), source), [], store, pace=Pace(watchdog_s=0.2))
+    assert summary.fault == "no part has come for 0.2 s; look at the trigger and the camera"
+
+
+def test_the_desk_answers_nonsense_with_a_sentence_and_lives(tmp_path):
+    import socket
+
+    desk = Desk(tmp_path / "line.sock", lambda asked: asked.reply(Reply("", "ready", "", "")))
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(desk.path))
+            one.settimeout(20)
+            lines = one.makefile("rb")
+            for nonsense, expected in (
+                (b"\n", "order: not JSON"),
+                (b"[1]\n", "expected a table"),
+                (b"\xff\xfe\n", "not JSON"),
+                (b'{"order": "start", "prodct": "x"}\n', "did you mean product?"),
+                (b'{"order": "calibrate", "expect": ["maybe"]}\n', "expected one of"),
+                (b"[" * 5000 + b"\n", "order"),
+            ):
+                one.sendall(nonsense)
+                assert expected in json.loads(lines.readline())["refused"]
+            one.sendall(b"x" * 20_000 + b"\n")
+            assert json.loads(lines.readline())["refused"] == "an order has at most 16384 bytes"
+        assert send(desk.path, Request("status")).state == "ready"
+        assert (desk.path.stat().st_mode & 0o777) == 0o660
+        with pytest.raises(LineError, match="another line listens there"):
+            Desk(desk.path, lambda asked: None)
+    finally:
+        desk.close()
+    with pytest.raises(LineError, match="no line runs there"):
+        send(desk.path, Request("status"))
