@@ -1,20 +1,36 @@
-"""lineside run BUNDLE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
+"""lineside run LINE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
 
 import argparse
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lineside.cli.numbers import above_zero, at_least_one
 
+if TYPE_CHECKING:
+    from lineside.line.settings import Settings
+
+STAND_IN_THE_FILE = {  # flag: the setting of line.toml in its place
+    "source": "cameras",
+    "max_fps": "parts.max_fps",
+    "deadline_ms": "parts.deadline_ms",
+    "to": "sinks",
+    "gate": "gate",
+    "store": "store.url",
+}
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `lineside train` wrote: a folder or a .zip")
     parser.add_argument(
-        "--source", required=True, metavar="URL", help="folder:PATH, basler:SERIAL, nuts: …; docs/sources.md"
+        "line",
+        metavar="LINE",
+        type=Path,
+        help="line.toml, which describes the whole line; or a BUNDLE (a folder or a .zip) with --source",
     )
+    parser.add_argument("--source", metavar="URL", help="folder:PATH, basler:SERIAL, nuts: …; docs/sources.md")
     parser.add_argument("--max-fps", type=above_zero, metavar="N", help="trigger N parts a second, by the clock")
     parser.add_argument("--deadline-ms", type=above_zero, metavar="N", help="reject a part that has no verdict by then")
     parser.add_argument(
@@ -40,57 +56,78 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from lineside.bundle.folder import outside
     from lineside.errors import LineError
     from lineside.line import run as line
     from lineside.line.control import Finish, Inbox
-    from lineside.line.decide import doubts
-    from lineside.line.gate.catalog import open_gate
-    from lineside.line.sink.catalog import open_sink
-    from lineside.line.sink.sink import Sink
-    from lineside.line.start import start
+    from lineside.line.open import opened
     from lineside.line.summary import text
-    from lineside.line.view import only
     from lineside.progress import bar
     from lineside.settings import plain
-    from lineside.store.open import default_store, is_url, open_store
 
+    settings = _settings(args)
     inbox: Inbox = queue.SimpleQueue()
-    with ExitStack() as stack:
-        model, source, drift = start(args.bundle, args.source, np.random.default_rng(0))
-        stack.callback(source.close)
-        sinks = [open_sink(url, args.bundle) for url in args.to]
-        for sink in sinks:
-            if isinstance(sink, Sink):
-                stack.callback(sink.close)
-        if args.store and not is_url(args.store):
-            outside(args.bundle, args.store)
-        store = open_store(args.store or default_store(args.bundle))
-        stack.callback(store.dispose)
-        gate = open_gate(args.gate) if args.gate else None
-        if gate:
-            stack.callback(gate.close, "stopped")
-        for note in (*doubts(model), *source.notes):
+    with opened(settings, np.random.default_rng(0), inbox.put) as it:
+        for note in it.notes:
             print(note, file=sys.stderr)
+        parts = settings.parts
         with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
             summary = line.run(
-                only(model, source, drift),
-                sinks,
-                store,
-                pace=line.Pace(deadline_ms=args.deadline_ms, max_fps=args.max_fps, parts=args.parts),
-                gate=gate,
+                it.views,
+                it.sinks,
+                it.store,
+                pace=line.Pace(
+                    deadline_ms=parts.deadline_ms,
+                    max_fps=parts.max_fps,
+                    together_ms=parts.together_ms,
+                    halt_after=parts.stop_after_rejects,
+                    watchdog_s=parts.watchdog_s,
+                    parts=parts.limit,
+                ),
+                product=settings.first_product,
+                autostart=settings.control.autostart,
+                resettable=settings.control.socket is not None,
+                gate=it.gate,
                 inbox=inbox,
                 say=lambda sentence: print(sentence, file=sys.stderr),
                 progress=progress,
             )
     # Where results go to stdout, nothing else does.
-    out = sys.stderr if any(sink.url.startswith("stdout:") for sink in sinks) else sys.stdout
+    out = sys.stderr if any(sink.url.startswith("stdout:") for sink in it.sinks) else sys.stdout
     try:
         print(json.dumps(plain(summary), indent=1) if args.json else text(summary), file=out)
     finally:  # whoever leaves before the summary must not take the fault with him
         if summary.fault:
             raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
     return 130 if summary.interrupted else 0
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    """The line of line.toml, or of the flags."""
+    from dataclasses import replace
+
+    from lineside.errors import SettingsError
+    from lineside.line.settings import of_flags, read_line
+
+    if args.line.suffix.lower() == ".toml":
+        for flag, key in STAND_IN_THE_FILE.items():
+            if getattr(args, flag):
+                raise SettingsError(f"--{flag.replace('_', '-')}: {args.line} says that: set {key} there")
+        line = read_line(args.line)
+        return line if args.parts is None else replace(line, parts=replace(line.parts, limit=args.parts))
+    if args.source is None:
+        raise SettingsError(
+            f"{args.line}: expected line.toml, or a bundle and where its pictures come from: --source URL"
+        )
+    return of_flags(
+        args.line,
+        args.source,
+        sinks=args.to,
+        gate=args.gate,
+        store=args.store,
+        max_fps=args.max_fps,
+        deadline_ms=args.deadline_ms,
+        limit=args.parts,
+    )
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class Pace:
 
     deadline_ms: float | None = None  # from trigger to verdict
     max_fps: float | None = None  # triggers by the clock; None: one after another
-    together_ms: float | None = 100.0  # several cameras: pictures of one part are taken within so long
+    together_ms: float | None = 20.0  # several cameras: pictures of one part are taken within so long
     halt_after: int | None = None  # rejects in a row
     watchdog_s: float | None = None  # no part for so long is a fault
     parts: int | None = None  # stop after so many
@@ -168,7 +168,7 @@ def run(
     total = min((n for n in (*(view.source.total for view in views), pace.parts) if n is not None), default=None)
 
     def engine() -> None:
-        watched = ((v.name, p, detector) for v in views for p, detector in v.drift.items())
+        watched = ((v.name, p, detector) for v in views for p, detector in v.drifts.items())
         see = {(name, p): watcher(detector, lambda: not todo.empty()) for name, p, detector in watched if detector}
         while (job := todo.get()) is not None:
             camera, made, frame = job

@@ -26,10 +26,19 @@ def start(
     def all_three(bundle: Bundle) -> tuple[Model, Source, Detector | None]:
         for source in sources:  # of a bundle that was replaced: a camera can be opened only once
             source.close()
-        model = opened(bundle, choose(bundle, None, None))
-        watched = bundle.manifest.accept and CALIBRATE in bundle.names
-        drift = detector(bundle, rng) if watched else None
+        model, drift = _watched(bundle, rng)
         sources.append(open_source(url, bundle, camera))
         return model, sources[-1], drift
 
     return steady(path, all_three)
+
+
+def watched_model(path: str | Path, rng: np.random.Generator) -> tuple[Model, Detector | None]:
+    """The same without a source: of one more product that a camera looks at."""
+    return steady(path, lambda bundle: _watched(bundle, rng))
+
+
+def _watched(bundle: Bundle, rng: np.random.Generator) -> tuple[Model, Detector | None]:
+    model = opened(bundle, choose(bundle, None, None))
+    watched = bundle.manifest.accept and CALIBRATE in bundle.names
+    return model, detector(bundle, rng) if watched else None

@@ -1,21 +1,58 @@
-"""SCHEME:WHERE, as sources and sinks are named on the command line."""
+"""SCHEME:WHERE, as sources, sinks and gates are named. No message shows what may be a secret (redact.py)."""
 
+import os.path
 from collections.abc import Collection
 from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import quote, unquote_plus
 
 from lineside.errors import SettingsError
+from lineside.redact import redact
+
+PATHS = ("folder", "video", "csv")  # schemes where everything after the colon is a path
+PATHS_TO_HASH = ("watch", "genicam")  # a path up to the #
+PATH_OPTIONS = ("pki", "users", "password_file", "secret_file", "ca", "cert", "key")
 
 
 def split(url: str, schemes: Collection[str], kind: str, example: str) -> tuple[str, str]:
     """(scheme, where) of a URL; SettingsError with the nearest known scheme otherwise. kind: "source" or "sink"."""
     scheme, colon, where = url.partition(":")
     if not colon:
-        raise SettingsError(f"{url!r}: a {kind} is written SCHEME:WHERE, such as {example}; schemes: {_all(schemes)}")
+        raise SettingsError(
+            f"{redact(url)!r}: a {kind} is written SCHEME:WHERE, such as {example}; schemes: {_all(schemes)}"
+        )
     if scheme not in schemes:
         near = get_close_matches(scheme.lower(), schemes, n=1)
-        hint = f"did you mean {near[0]}:{where}?" if near else f"known: {_all(schemes)}"
-        raise SettingsError(f"{url!r}: no {kind} has the scheme {scheme!r}; {hint}")
+        hint = f"did you mean {redact(f'{near[0]}:{where}')}?" if near else f"known: {_all(schemes)}"
+        raise SettingsError(f"{redact(url)!r}: no {kind} has the scheme {redact(scheme)!r}; {hint}")
+    if not url.isprintable() and scheme not in PATHS:
+        raise SettingsError(f"{redact(url)!r}: holds a character that can not be printed; expected an address")
     return scheme, where
+
+
+def below(url: str, folder: Path) -> str:
+    """The same URL with every relative path in it below this folder, as those of a settings file are meant."""
+    scheme, colon, where = url.partition(":")
+    if scheme in PATHS:
+        return f"{scheme}:{folder / where}"
+    address, hash_, tail = where.partition("#")
+    if scheme in PATHS_TO_HASH:
+        return f"{scheme}:{folder / address}{hash_}{tail}"
+    place, mark, query = address.partition("?")
+    if scheme != "webhook":  # the query of a webhook belongs to the receiver
+        query = _below(query, folder)
+    return f"{scheme}{colon}{place}{mark}{query}{hash_}{_below(tail, folder)}"
+
+
+def _below(options: str, folder: Path) -> str:
+    return "&".join(_option_below(one, folder) for one in options.split("&"))
+
+
+def _option_below(one: str, folder: Path) -> str:
+    name, _, value = one.partition("=")
+    if name not in PATH_OPTIONS or not value or os.path.isabs(unquote_plus(value)):
+        return one
+    return f"{name}={quote(str(folder))}/{value}"
 
 
 def _all(schemes: Collection[str]) -> str:

@@ -15,7 +15,7 @@ class View:
     name: str  # of the camera
     source: Source
     models: Mapping[str, Model]  # by product
-    drift: Mapping[str, Detector | None]
+    drifts: Mapping[str, Detector | None]
 
 
 def only(model: Model, source: Source, drift: Detector | None = None, name: str = "camera") -> tuple[View]:

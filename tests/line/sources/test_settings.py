@@ -34,7 +34,7 @@ def test_the_tail_goes_before_the_table():
         ("trigger=sofware", "trigger: expected one of 'free', 'software', 'hardware', got 'sofware'"),
         ("roi=640,480", r"roi: expected WIDTHxHEIGHT\+X\+Y such as 640x480\+16\+0, got '640'"),
         ("roi=0x480+0+0", "roi: expected x, y from 0 and width, height from 1"),
-        ("white_balance=1:2", "white_balance: expected tuple"),
+        ("white_balance=1:2", "white_balance: expected a list of 3: a number, got"),
         ("white_balance=1:2:0", "white_balance: expected three gains above 0"),
         ("timeout_s=-1", "timeout_s: expected a number above 0, got -1.0"),
     ],

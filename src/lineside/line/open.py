@@ -1,0 +1,116 @@
+"""A line that is open: what its settings name, connected and not yet started. Leaving the context lets all of it go.
+
+Models of all products are loaded at the start, so that a change of product costs no time.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lineside.bundle.folder import outside
+from lineside.bundle.model import Model
+from lineside.errors import SettingsError
+from lineside.evidence.drift import Detector
+from lineside.line.decide import doubts
+from lineside.line.desk import Ask, Desk
+from lineside.line.gate.catalog import open_gate
+from lineside.line.gate.gate import Gate
+from lineside.line.settings import LineCamera, Log, Settings
+from lineside.line.sink.catalog import open_sink
+from lineside.line.sink.durable import Durable
+from lineside.line.sink.sink import Sink
+from lineside.line.start import start, watched_model
+from lineside.line.view import View
+from lineside.store.open import is_url, open_store
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A whole line, ready to run."""
+
+    settings: Settings
+    views: tuple[View, ...]
+    sinks: tuple[Sink | Durable, ...]
+    store: "Engine"
+    gate: Gate | None
+    notes: tuple[str, ...]  # what the user should know before the first part
+
+
+@contextmanager
+def opened(settings: Settings, rng: np.random.Generator, ask: Ask) -> Iterator[Opened]:
+    """Bundles, cameras, sinks, store, gate and desk, in this order. rng breaks the ties of the drift detectors; ask
+    passes orders to the line.
+
+    The first that does not open ends it, with a sentence: SettingsError, BundleError, LineError or MissingExtra.
+    """
+    refuse_what_is_to_come(settings)
+    with ExitStack() as stack:
+        views: list[View] = []
+        for camera in settings.cameras:
+            views.append(view(settings, camera, rng))
+            stack.callback(views[-1].source.close)
+        sinks: list[Sink | Durable] = []
+        for url in settings.sinks:
+            sinks.append(sink := open_sink(url, settings.first_bundle))
+            if isinstance(sink, Sink):
+                stack.callback(sink.close)
+        store = open_store(outside_bundles(settings))
+        stack.callback(store.dispose)
+        gate = open_gate(settings.gate) if settings.gate else None
+        if gate:
+            stack.callback(gate.close, "stopped")
+        if settings.control.socket:
+            stack.callback(Desk(settings.control.socket, ask).close)
+        yield Opened(settings, tuple(views), tuple(sinks), store, gate, _notes(views))
+
+
+def view(settings: Settings, camera: LineCamera, rng: np.random.Generator) -> View:
+    """One camera with the models of all products; its source knows the bundle of the product at the start."""
+    first = settings.first_product
+    model, source, drift = start(settings.bundle(first, camera.name), camera.source, rng, camera.how)
+    models: dict[str, Model] = {first: model}
+    drifts: dict[str, Detector | None] = {first: drift}
+    try:
+        for product in settings.products:
+            if product != first:
+                models[product], drifts[product] = watched_model(settings.bundle(product, camera.name), rng)
+    except BaseException:
+        source.close()
+        raise
+    return View(camera.name, source, models, drifts)
+
+
+def outside_bundles(settings: Settings) -> str:
+    """Where the store is, if that is in no bundle: a file more would break its hashes. BundleError otherwise."""
+    place = settings.store_place
+    if not is_url(place):
+        for bundle in settings.bundles:
+            outside(bundle, place)
+    return str(place)
+
+
+def refuse_what_is_to_come(settings: Settings) -> None:
+    """SettingsError for what line.toml can describe and the line does not do yet: nothing asked for is left out."""
+    asked = {
+        "store.pictures, store.every": settings.store.keeps_pictures,
+        "web.metrics": settings.web.metrics is not None,
+        "log": settings.log != Log(),
+    }
+    for what, is_asked in asked.items():
+        if is_asked:
+            raise SettingsError(f"{what}: this version of Lineside does not do that yet; leave it out")
+
+
+def _notes(views: list[View]) -> tuple[str, ...]:
+    notes: list[str] = []
+    for one in views:
+        for model in one.models.values():
+            notes += doubts(model)
+        notes += one.source.notes
+    return tuple(dict.fromkeys(notes))

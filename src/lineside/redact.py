@@ -1,0 +1,80 @@
+"""What a message may show of an address: everything but what may be a secret.
+
+Hidden (as ***) are: what stands between the first colon after // and the last @ (passwords are written with every
+letter there is, @ and / too); a user without a password, except where our own protocols name one; the value of every
+option that Lineside does not know by name, since a token may be in it; and all options of an address whose query
+belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too much than too little: a
+message also says which setting it is about.
+"""
+
+import re
+from typing import Any
+
+OWN_QUERY = ("modbus", "s7", "opcua", "mqtt", "postgresql")  # schemes whose ?name=value are Lineside's settings
+OWN_TAIL = ("basler", "genicam", "aravis", "v4l", "webcam", "watch", "rtsp", "webhook")  # those whose #name=value are
+NAMES_A_USER = ("mqtt", "rtsp", "postgresql")
+PATHS = ("folder", "video", "csv", "nuts", "stdout")  # no address at all: shown as it is
+SHOWN = frozenset(  # options without secrets, of all schemes; of a password: where it is kept
+    (
+        *("unit", "coil", "register", "rack", "slot", "db", "offset", "sslmode"),
+        *("deadline_ms", "heartbeat_ms", "pass_ms", "delay_ms", "window_ms", "lane", "order"),
+        *("pki", "users", "anonymous", "none", "keep", "user", "password_file", "password_env", "ca", "cert", "key"),
+        *("plain", "window", "limit", "timeout_s", "secret_file", "secret_env"),
+        *("exposure_us", "gain_db", "white_balance", "roi", "trigger", "reconnect_s"),
+    )
+)
+HIDDEN = "***"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
+
+
+def redact(url: str) -> str:
+    """The address without what may be a secret. A text that is no address stays, but for what stands before an @."""
+    scheme, colon, where = url.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        return f"{HIDDEN}{url[url.rindex('@') :]}" if "@" in url else url
+    if scheme == "webhook":
+        inner, hash_, tail = where.partition("#")
+        return f"webhook:{redact(inner)}{hash_}{_options(tail, True)}" if "@" not in tail else f"webhook:{HIDDEN}"
+    people, address = _people(scheme, where)
+    if scheme in PATHS:
+        return f"{scheme}:{people}{address}"
+    address, hash_, tail = address.partition("#")
+    address, mark, query = address.partition("?")
+    shown = f"{people}{address}{mark}{_options(query, scheme in OWN_QUERY)}"
+    return f"{scheme}:{shown}{hash_}{_options(tail, scheme in OWN_TAIL)}"
+
+
+def redacted(value: Any) -> Any:
+    """The same in a value of a settings file; of a table only its names are shown, and what are numbers."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list | tuple):
+        return [redacted(one) for one in value]
+    if isinstance(value, dict):
+        return {redact(str(name)): HIDDEN if isinstance(one, str) else redacted(one) for name, one in value.items()}
+    return value
+
+
+def _people(scheme: str, where: str) -> tuple[str, str]:
+    """(who, shown as far as may be; the rest behind the last @)."""
+    before, at, rest = where.rpartition("@")
+    if not at or (scheme in PATHS and "//" not in before):
+        return "", where
+    slashes = "//" if before.startswith("//") else ""
+    user = re.match(r"[^:/?#]*", before[len(slashes) :]).group()  # pyright: ignore[reportOptionalMemberAccess]
+    if scheme not in NAMES_A_USER or not slashes:
+        return f"{slashes}{HIDDEN}@", rest
+    return f"{slashes}{user}{'' if before == slashes + user else f':{HIDDEN}'}@", rest
+
+
+def _options(text: str, ours: bool) -> str:
+    """name=value, with & or , between: the values that are ours and no secrets."""
+    items = re.split("([&,])", text)
+    return "".join(item if k % 2 or not item else _option(item, ours) for k, item in enumerate(items))
+
+
+def _option(item: str, ours: bool) -> str:
+    name, equals, _ = item.partition("=")
+    if not equals:
+        return HIDDEN
+    return item if ours and name in SHOWN else f"{name}={HIDDEN}"
