@@ -278,9 +278,8 @@ def test_a_bundle_needs_a_source(shop, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "more",
-    ["[parts]\nwatchdog_s = 3", "[parts]\nstop_after_rejects = 3", "[store]\nevery = 3", "[web]\nmetrics = '[::1]:9'",
-     "[log]\nformat = 'json'", "[products.m9]\nbundle = 'x'"],
-)  # fmt: skip
+    ["[store]\nevery = 3", "[web]\nmetrics = '[::1]:9'", "[log]\nformat = 'json'"],
+)
 def test_what_the_line_can_not_do_yet_is_refused_and_not_left_out(shop, monkeypatch, capsys, more):
     monkeypatch.chdir(shop)
     (shop / "line.toml").write_text('product = "m8"\n' + CAMERA + ONE + more)
@@ -308,9 +307,12 @@ def test_a_sink_that_does_not_open_leaves_nothing_open(shop):
 
     line = read_line(shop / "line.toml")
     wrong = replace(line, sinks=(*line.sinks, f"csv:{shop}/no/x.csv"))
-    with pytest.raises(Exception, match=r"no/x\.csv: can not be opened"), opened(wrong, np.random.default_rng(0)):
+    with (
+        pytest.raises(Exception, match=r"no/x\.csv: can not be opened"),
+        opened(wrong, np.random.default_rng(0), print),
+    ):
         raise AssertionError("it is open")
-    with opened(line, np.random.default_rng(0)) as it:  # or results.csv would still be locked
+    with opened(line, np.random.default_rng(0), print) as it:  # or results.csv would still be locked
         assert len(it.sinks) == 1
 
 

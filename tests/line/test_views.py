@@ -15,7 +15,7 @@ from lineside.line.run import Pace, run
 from lineside.line.source.frame import Frame, Source
 from lineside.line.view import View, only
 from lineside.store.open import open_store
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, stub
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
 
 
 @pytest.fixture
@@ -91,9 +91,11 @@ def test_a_camera_that_has_fewer_pictures_leaves_no_part_without_a_verdict(store
 
 
 def test_files_of_different_parts_stop_the_line(store):
-    views = [view("top", frames(RED, RED, RED)), view("side", frames(RED, RED, RED, names=["p1", "p3", "p4"]))]
-    summary = run(views, [], store)
-    assert "cameras are out of step: part 2 is 'p2' to camera top and 'p3' to camera side" in summary.fault
+    def files(*names):
+        return [Frame(str(n), n, f"{name}.png", data=png(RED)) for n, name in enumerate(names, 1)]
+
+    summary = run([view("top", files("a", "b", "c")), view("side", files("a", "c", "d"))], [], store)
+    assert "cameras are out of step: part 2 is 'b.png' to camera top and 'c.png' to camera side" in summary.fault
     assert summary.verdicts == {"accept": 1, "hold": 0, "reject": 1}
     assert states(store)[-1] == "error"
 

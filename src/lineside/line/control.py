@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from lineside.evidence.drift import Alarm
 from lineside.line import station as st
@@ -251,10 +252,10 @@ class Line:
         """Why these frames can't be of one part; "" where they can."""
         for other, before in flight.frames.items():
             one, two = frame.captured_ns, before.captured_ns
-            if one is None and two is None and frame.part_id != before.part_id:
+            if frame.data is not None and before.data is not None and _stem(frame) != _stem(before):
                 return (
-                    f"cameras are out of step: part {frame.sequence} is {before.part_id!r} to camera {other} and "
-                    f"{frame.part_id!r} to camera {camera}; each camera needs one picture of every part, of one name"
+                    f"cameras are out of step: part {frame.sequence} is {before.name!r} to camera {other} and "
+                    f"{frame.name!r} to camera {camera}; each camera needs one picture of every part, of one name"
                 )
             if one is None or two is None or self._together_ns is None:
                 continue
@@ -310,3 +311,7 @@ class Line:
         self._ready.clear()  # not triggered: no parts yet
         if self._give_up_ns is None:
             self._give_up_ns = self._now_ns() + round(GRACE_S * 1e9)
+
+
+def _stem(frame: Frame) -> str:
+    return PurePosixPath(frame.name).stem
