@@ -24,7 +24,7 @@ def test_the_deadline_counts_until_the_gate_acts_not_until_the_engine_has_answer
     clock, gate, took_ms = SimpleNamespace(ns=0), [], []
     line = Line(
         Station(20 * MS),
-        actuate=lambda part, verdict, reason: gate.append((verdict, reason)),
+        actuate=lambda part, verdict, reason, triggered_ns: gate.append((verdict, reason)),
         infer=lambda frame: None,
         record=lambda result, flight, total_ms: took_ms.append(total_ms),
         halt=threading.Event(),

@@ -44,10 +44,10 @@ class Drifted:
 
 Message = Taken | Answer | SourceEnd | Lost | Drifted | Finish
 Inbox = queue.SimpleQueue[Message]  # its put may be called in a signal handler
-Actuator = Callable[[st.Part, st.Verdict, str], None]
+Actuator = Callable[[st.Part, st.Verdict, str, int], None]  # the last: when the part was triggered, ns
 
 
-def no_actuator(part: st.Part, verdict: st.Verdict, reason: str) -> None:
+def no_actuator(part: st.Part, verdict: st.Verdict, reason: str, triggered_ns: int) -> None:
     """No gate is connected: verdicts go to the store and the sinks only."""
 
 
@@ -66,6 +66,7 @@ class Line:
     ):
         self._actuate, self._infer, self._record, self._halt, self._now_ns = actuate, infer, record, halt, now_ns
         self._flights: dict[int, Flight] = {}
+        self._triggered_ns: dict[int, int] = {}
         self._ready: deque[Frame] = deque()  # to be triggered as soon as nothing is in flight
         self._waiting: deque[Frame] = deque()  # triggered, not yet at the engine
         self._engine_busy = self._ended = False
@@ -133,6 +134,7 @@ class Line:
 
     def _trigger(self, frame: Frame, time_ns: int) -> None:
         self._flights[frame.sequence] = Flight(frame)
+        self._triggered_ns.setdefault(frame.sequence, time_ns)
         self._waiting.append(frame)
         self._step(st.Triggered(st.Part(frame.part_id, frame.sequence), time_ns))
         self._step(st.Tick(self._now_ns()))  # it may have been let in after its deadline
@@ -144,7 +146,7 @@ class Line:
             match action:
                 case st.Actuate(part, verdict, reason):
                     try:
-                        self._actuate(part, verdict, reason)
+                        self._actuate(part, verdict, reason, self._triggered_ns.pop(part.sequence))
                     except Exception as error:
                         failure = f"the actuator failed at part {part.part_id}: {type(error).__name__}: {error}"
                     self.last_ns = self._now_ns()

@@ -192,6 +192,8 @@ def run(
                 line.handle(inbox.get(timeout=line.patience_s()))
             except queue.Empty:
                 line.wake()
+            if gate and line.state.mode == "fault":
+                gate.tell_state("fault")
             if halt.is_set() and leaving.ident is None:
                 leaving.start()  # or nobody would leave before the next part comes
     finally:

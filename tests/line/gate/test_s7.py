@@ -70,7 +70,7 @@ def test_pass_is_on_while_an_accepted_part_passes():
         gate = open_gate(f"s7://127.0.0.1:{port}?{SLOW}&pass_ms=60000&heartbeat_ms=60000")
         gate.start(lambda sentence: None)
         assert bytes(memory)[0] == 0b01
-        gate.actuate(Part("a", 1), "accept", "decided")
+        gate.actuate(Part("a", 1), "accept", "decided", 0)
         until(lambda: gate.confirmed == 1)
         assert bytes(memory)[0] == 0b10
         gate.close("fault")

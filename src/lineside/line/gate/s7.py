@@ -7,7 +7,8 @@ Big-endian, absolute addresses from `offset`: the block must be "non-optimized",
      4   SEQUENCE UDINT    8  ACCEPTED UDINT   12  HELD UDINT   16  REJECTED UDINT
     20   COUNT UINT
     22   HEARTBEAT UINT   24  STATE BYTE       25  reserved
-A verdict is one write of bytes 0 to 21, COUNT in its last; the heartbeat is one of 22 to 25.
+A verdict is one write of bytes 0 to 21, COUNT in its last; the heartbeat is one of 22 to 25. The counter of the belt's
+encoder is a DINT or UDINT at byte `encoder` of the block `encoder_db`, and is only read.
 """
 
 import logging
@@ -31,12 +32,18 @@ class Settings(Timing):
     slot: int = 1  # 1: S7-1200 and S7-1500; 2: S7-300
     db: int = 100  # number of the data block
     offset: int = 0  # of its first byte
+    encoder_db: int = 0  # the block of the encoder's counter; 0: the same
 
     def __post_init__(self):
         Timing.__post_init__(self)
-        for name, low, high in (("rack", 0, 7), ("slot", 0, 31), ("db", 1, 65535), ("offset", 0, 65536 - SIZE)):
+        limits = {"rack": (0, 7), "slot": (0, 31), "db": (1, 65535), "offset": (0, 65536 - SIZE)}
+        limits |= {"encoder_db": (0, 65535), "encoder": (-1, 65532)}
+        for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: expected {low} to {high}, got {getattr(self, name)}")
+        shared = self.encoder >= 0 and self.encoder_db in (0, self.db)
+        if shared and self.offset - 4 < self.encoder < self.offset + SIZE:
+            raise ValueError(f"encoder: byte {self.encoder} is among those that are written, from {self.offset}")
 
 
 def block(telegram: Telegram) -> bytes:
@@ -87,18 +94,23 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
     def close() -> None:
         client.disconnect()
 
+    def read(what: str, db: int, at: int, n: int) -> int:
+        found = ask(what, lambda: client.db_read(db, at, n))
+        if len(found) != n:
+            raise LineError(f"{url}: {what}: the PLC sent {len(found)} bytes, not {n}")
+        return int.from_bytes(found, "big")
+
     try:
-        count = ask("count", lambda: client.db_read(given.db, given.offset + COUNT, 2))
-        if len(count) != 2:
-            raise LineError(f"{url}: count: the PLC sent {len(count)} bytes, not 2")
+        count = read("count", given.db, given.offset + COUNT, 2)
     except LineError:
         close()
         raise
     return Wire(
         url,
-        int.from_bytes(count, "big"),
+        count,
         lambda telegram: write("verdict", 0, block(telegram)),
         lambda: write("rest", 0, bytes([REJECT_BITS])),
         beat,
         close,
+        lambda: read("encoder", given.encoder_db or given.db, given.encoder, 4),
     ), given
