@@ -12,8 +12,12 @@ encoder is a DINT or UDINT at byte `encoder` of the block `encoder_db`, and is o
 """
 
 import logging
+import socket
 import struct
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +26,7 @@ from lineside.line.gate.address import address
 from lineside.line.gate.wire import OTHER_REASON, REASONS, VERDICTS, Telegram, Timing, Wire
 
 PORT = 102
+CONNECT_S = 5.0  # at the start only; a call has the deadline
 COUNT, HEARTBEAT, SIZE = 20, 22, 26
 REJECT_BITS, PASS_BITS = 0b01, 0b10
 
@@ -46,6 +51,19 @@ class Settings(Timing):
             raise ValueError(f"encoder: byte {self.encoder} is among those that are written, from {self.offset}")
 
 
+class _InTime(socket.socket):
+    """A socket that stops receiving at `until`; a plain timeout would begin anew with each byte that trickles in."""
+
+    until = 0.0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        left_s = self.until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self.settimeout(left_s)
+        return super().recv(size, flags)
+
+
 def block(telegram: Telegram) -> bytes:
     """Bytes 0 to 21."""
     bits = PASS_BITS if telegram.verdict == "accept" else REJECT_BITS
@@ -62,21 +80,32 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
         raise MissingExtra("a gate by S7", "python-snap7", "s7") from None
     logging.getLogger("snap7").addHandler(logging.NullHandler())  # what it has to say comes as an error
     client = Client()  # auto_reconnect is off
+
+    def give_up() -> None:
+        with suppress(AttributeError, OSError):  # there is none, or none any more
+            client.connection.socket.shutdown(socket.SHUT_RDWR)  # pyright: ignore[reportOptionalMemberAccess]
+
+    patience = threading.Timer(CONNECT_S, give_up)  # the library bounds each receive, and not their number
+    patience.daemon = True
+    patience.start()
     try:
         client.connect(host, given.rack, given.slot, port)
         connection = client.connection
         assert connection is not None  # connect() raises otherwise
         assert connection.socket is not None
-        connection.socket.settimeout(given.deadline_ms / 1e3)  # of each receive; gate-watch sees the whole
+        connection.socket = wire = _InTime(fileno=connection.socket.detach())
     except Exception as error:
         raise LineError(
             f"{url}: no connection ({error}); is the PLC on, are rack= and slot= right, is PUT/GET access allowed, and "
             "does no firewall stand between?"
         ) from None
+    finally:
+        patience.cancel()
 
     def ask(what: str, send: Callable[[], Any]) -> Any:
         if not connection.connected:
             raise LineError(f"{url}: {what}: the connection is lost; start the line again when the PLC is there")
+        wire.until = time.monotonic() + given.deadline_ms / 1e3
         try:
             return send()
         except Exception as error:  # snap7's own, and what a garbled answer raises inside it
