@@ -38,7 +38,7 @@ def measure(parts: int, rounds: int, folder: Path) -> dict:
             gate.start(lambda sentence: print(sentence))
             for n in range(1, parts + 1):
                 begun = time.perf_counter()
-                gate.actuate(Part(str(n), n), "accept" if n % 2 else "reject", "decided")
+                gate.actuate(Part(str(n), n), "accept" if n % 2 else "reject", "decided", time.monotonic_ns())
                 calls.append(1e6 * (time.perf_counter() - begun))
                 time.sleep(0.005)
             gate.close("stopped")

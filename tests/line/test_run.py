@@ -58,7 +58,7 @@ def test_every_part_gets_the_verdict_of_its_picture_in_order(store):
     frames = [frame(n, c, t) for n, (c, t) in enumerate(zip(colors, truths, strict=True), 1)]
     summary = run(stub(), source(*frames), [sink], store, actuate=lambda *a: gate.append(a))
 
-    assert [(part.sequence, verdict) for part, verdict, _ in gate] == [
+    assert [(part.sequence, verdict) for part, verdict, *_ in gate] == [
         (1, "accept"),
         (2, "reject"),
         (3, "hold"),
@@ -148,7 +148,7 @@ def test_a_hung_engine_rejects_at_the_deadline_and_the_line_goes_on(store):
 
     gate = []
 
-    def actuate(part, verdict, reason):
+    def actuate(part, verdict, reason, triggered_ns):
         gate.append((part.sequence, verdict, reason))
         if part.sequence == 3:
             release.set()  # only now does the engine come back: two parts had their verdict without it
@@ -173,7 +173,7 @@ def test_a_hung_engine_does_not_fill_the_memory(store, monkeypatch):
             release.wait(20)
         return logits_of(pictures)
 
-    def actuate(part, verdict, reason):
+    def actuate(part, verdict, reason, triggered_ns):
         if part.sequence == 300:
             alive.append(sum(type(one) is Frame for one in gc.get_objects()))
             release.set()
@@ -240,7 +240,7 @@ def test_a_full_store_stops_the_line_in_its_safe_state(tmp_path):
 
     gate, told = [], []
 
-    def actuate(part, verdict, reason):
+    def actuate(part, verdict, reason, triggered_ns):
         gate.append((part.sequence, verdict, reason))
         limit["pages"] = 20 if part.sequence > 5 else None
 
@@ -278,7 +278,7 @@ def test_a_sink_that_hangs_stops_the_line_as_soon_as_a_deadline_can_not_be_kept(
     def tell(group):
         told.wait(20)
 
-    def finish(part, verdict, reason):
+    def finish(part, verdict, reason, triggered_ns):
         if part.sequence == 8:
             threading.Timer(1.0, told.set).start()
 
@@ -334,7 +334,7 @@ def test_a_lost_source_is_a_fault(store):
 def test_an_actuator_that_fails_is_a_fault_and_nothing_passes_after_it(store):
     gate = []
 
-    def actuate(part, verdict, reason):
+    def actuate(part, verdict, reason, triggered_ns):
         gate.append((part.sequence, verdict))
         if part.sequence == 2:
             raise OSError("the coil does not answer")

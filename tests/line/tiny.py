@@ -110,13 +110,11 @@ def png(color, side=16) -> bytes:
     return out.getvalue()
 
 
-def run(model, source, sinks, store, *, drift=None, deadline_ms=None, max_fps=None, parts=None, actuate=None, **given):
-    """A line with one camera and one product. actuate(part, verdict, reason)."""
+def run(model, source, sinks, store, *, drift=None, deadline_ms=None, max_fps=None, parts=None, **given):
+    """A line with one camera and one product."""
     from lineside.line.run import Pace
     from lineside.line.run import run as run_line
     from lineside.line.view import only
 
-    if actuate:
-        given["actuate"] = lambda part, verdict, reason, triggered_ns: actuate(part, verdict, reason)
     pace = Pace(deadline_ms=deadline_ms, max_fps=max_fps, parts=parts)
     return run_line(only(model, source, drift), sinks, store, pace=pace, **given)

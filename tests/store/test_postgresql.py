@@ -159,7 +159,7 @@ def test_the_outbox_over_postgresql(url, tmp_path):
 def test_a_server_that_dies_is_a_fault_and_what_was_committed_is_there(server, url):
     engine = open_store(url)
 
-    def actuate(part, verdict, reason):
+    def actuate(part, verdict, reason, triggered_ns):
         if part.sequence == 50:
             server.stop(signal.SIGQUIT)
 

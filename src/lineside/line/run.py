@@ -215,9 +215,11 @@ def run(
         if change.state in ("halted", "error") and not line.done:
             say(f"the station is {change.state}: {change.why}")
         if change.state == "halted" and line.done:
-            farewell.append(change)  # when the last results were told
+            farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
             announce(change)
+            if gate:
+                gate.tell_state(change.state)
 
     def announce(change: Changed) -> None:
         for sink in immediate:
@@ -245,7 +247,7 @@ def run(
             halt_after=pace.halt_after,
             watchdog_ns=_ns(pace.watchdog_s, 1e9),
         ),
-        actuate=(lambda part, verdict, reason, triggered_ns: gate.actuate(part, verdict, reason)) if gate else actuate,
+        actuate=gate.actuate if gate else actuate,
         infer=lambda camera, made, frame: todo.put((camera, made, frame)),
         record=record,
         halt=halt,

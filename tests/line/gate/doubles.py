@@ -33,11 +33,11 @@ class Plc:
 
 
 @contextlib.contextmanager
-def plc(folder: Path, count: int = 0) -> Iterator[Plc]:
-    """The double; ended by its process, whatever happens."""
+def plc(folder: Path, count: int = 0, *belt: str) -> Iterator[Plc]:
+    """The double; ended by its process, whatever happens. belt: its encoder's first reading, and how it runs."""
     log = folder / "plc.log"
     with log.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "tests.line.gate.plc", str(count)], stdout=out)
+        process = subprocess.Popen([sys.executable, "-m", "tests.line.gate.plc", str(count), *belt], stdout=out)
     try:
         until(lambda: log.read_text().endswith("\n") or process.poll() is not None)
         assert process.poll() is None
@@ -63,6 +63,7 @@ class Fake:
     told: list[Telegram] = field(default_factory=list)
     log: list[Any] = field(default_factory=list)  # "rest", ("beat", n, state), ("tell", sequence), "close"
     then: Callable[[str], None] = lambda what: None
+    encoder: Callable[[], int] = lambda: 0
 
     def wire(self, count: int = 0) -> Wire:
         def tell(telegram: Telegram) -> None:
@@ -78,4 +79,4 @@ class Fake:
             self.log.append(("beat", n, state))
             self.then("beat")
 
-        return Wire("fake:", count, tell, rest, beat, lambda: self.log.append("close"))
+        return Wire("fake:", count, tell, rest, beat, lambda: self.log.append("close"), self.encoder)

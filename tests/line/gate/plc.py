@@ -1,29 +1,51 @@
 """A PLC double in a process of its own: a Modbus TCP server (pymodbus) with the program that docs/plc.md asks for.
 
-    python -m tests.line.gate.plc [first count]
+    python -m tests.line.gate.plc [first count [first reading of the encoder [belt]]]
+
+belt: [[seconds, counts per second], …] as JSON; the last one lasts for ever. Its counter is in registers 20 and 21.
 
 Prints its port, then one JSON line per write, and per new COUNT what its program does with the part:
     {"function": 15, "at": 0, "values": [true, false]}
     {"sequence": 3, "verdict": 1, "passes": true}
+and with a belt, when: the monotonic clock, and its counter, without wraps
+    {"sequence": 3, "verdict": 1, "passes": true, "ns": 123, "encoder": 456}
+    {"read": 456, "ns": 123}
 """
 
 import asyncio
 import json
 import sys
+import time
 
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 COILS, REGISTERS = [False] * 16, [0] * 32
-COUNT = 12
+COUNT, ENCODER = 12, 20
+BELT: list[list[float]] = []
+STARTED_NS = time.monotonic_ns()
+
+
+def encoder(first: int, ns: int) -> int:
+    """The belt's counter, without wraps."""
+    left, count = (ns - STARTED_NS) / 1e9, float(first)
+    for n, (seconds, speed) in enumerate(BELT):
+        ran = left if n == len(BELT) - 1 else min(left, seconds)
+        count, left = count + ran * speed, left - ran
+    return int(count)
 
 
 def say(**what) -> None:
     print(json.dumps(what), flush=True)
 
 
-async def seen(function: int, _start: int, at: int, _count: int, _now: list, values: list | None) -> None:
+async def seen(function: int, _start: int, at: int, _count: int, now: list, values: list | None) -> None:
+    ns = time.monotonic_ns()
+    when = {"ns": ns, "encoder": encoder(FIRST, ns)} if BELT else {}
     if values is None:
+        if at == ENCODER and BELT:
+            now[ENCODER : ENCODER + 2] = when["encoder"] >> 16 & 0xFFFF, when["encoder"] & 0xFFFF
+            say(read=when["encoder"], ns=ns)
         return
     say(function=function, at=at, values=values)
     if function == 15:
@@ -33,7 +55,8 @@ async def seen(function: int, _start: int, at: int, _count: int, _now: list, val
         REGISTERS[at : at + len(values)] = values
         if REGISTERS[COUNT] != before:  # the program: a new count is a new verdict
             passes = COILS[:2] == [False, True] and REGISTERS[2] == 1 and (before + 1) % 65536 == REGISTERS[COUNT]
-            say(sequence=REGISTERS[4] << 16 | REGISTERS[5], verdict=REGISTERS[2], passes=passes)
+            passes = passes and REGISTERS[1] in (1, 8, 9, 10)
+            say(sequence=REGISTERS[4] << 16 | REGISTERS[5], verdict=REGISTERS[2], passes=passes, **when)
 
 
 async def main(count: int) -> None:
@@ -49,4 +72,7 @@ async def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    numbers = [int(text) for text in sys.argv[1:3]]
+    FIRST = numbers[1] if numbers[1:] else 0
+    BELT += json.loads(sys.argv[3]) if sys.argv[3:] else []
+    asyncio.run(main(numbers[0] if numbers else 0))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lineside.line.gate import modbus, s7
 from lineside.line.gate.catalog import GATES
-from lineside.line.gate.gate import ROOM
-from lineside.line.gate.wire import OTHER_REASON, REASONS, STATES, VERDICTS
+from lineside.line.gate.gate import BELT_S, ROOM, ROOM_ON_BELT
+from lineside.line.gate.wire import OTHER_REASON, PASSING, REASONS, STATES, VERDICTS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "plc.md").read_text(encoding="utf-8")
 MODBUS, S7 = PAGE[PAGE.index("## modbus:") : PAGE.index("## s7:")], PAGE[PAGE.index("## s7:") :]
@@ -35,10 +35,20 @@ def test_the_block_is_the_code():
     assert f"at least `offset` + {s7.SIZE} bytes" in S7
 
 
+def test_what_may_pass_in_which_state_is_the_code():
+    numbers = sorted(STATES[state] for state in PASSING)
+    assert numbers == [1, 8, 9, 10]
+    assert "STATE is 1, 8, 9 or 10" in PAGE
+    assert "in every STATE but 1, 8, 9 and 10" in PAGE
+    assert "(state = 1 OR (state >= 8 AND state <= 10))" in PAGE
+    assert f"up to {ROOM_ON_BELT} parts" in PAGE
+    assert f"at most {BELT_S:g} s" in PAGE
+
+
 def test_codes_are_the_code():
     for words, codes in (("VERDICT | per part", VERDICTS), ("STATE | by the heartbeat", STATES)):
         line = next(line for line in MODBUS.splitlines() if words in line)
-        assert {name: int(n) for n, name in re.findall(r"(\d) ([a-z]+)", line) if n != "0"} == codes
+        assert {name: int(n) for n, name in re.findall(r"(\d+) ([a-z]+)", line) if n != "0"} == codes
     told = dict(re.findall(r"(\d+) `([a-z-]+)`", MODBUS))
     assert {name: int(n) for n, name in told.items()} == REASONS
     assert f"{OTHER_REASON} another" in MODBUS
@@ -47,7 +57,7 @@ def test_codes_are_the_code():
 def test_settings_and_defaults_are_the_code():
     rows = {}
     for page, cls in ((MODBUS, modbus.Settings), (S7, s7.Settings)):
-        for names, defaults in re.findall(r"^\| (`[a-z_`, ]+`) \| ([\d., ]+) \|", page, re.MULTILINE):
+        for names, defaults in re.findall(r"^\| (`[a-z_`, ]+`) \| ([-\d., ]+) \|", page, re.MULTILINE):
             rows |= dict(zip(re.findall(r"`([a-z_]+)`", names), defaults.split(", "), strict=True))
         assert {name: float(value) for name, value in rows.items()} == {f.name: f.default for f in fields(cls)}
         rows = {}

@@ -23,7 +23,10 @@ def part(n: int) -> Part:
 
 def test_codes_are_for_ever_and_cover_the_stations_reasons():
     assert VERDICTS == {"accept": 1, "hold": 2, "reject": 3}
-    assert STATES == {"running": 1, "stopped": 2, "fault": 3}
+    assert list(STATES.items())[:3] == [("running", 1), ("stopped", 2), ("fault", 3)]
+    opc = ("preoperational", "halted", "error", "initialized", "ready", "single", "continuous")
+    assert {name: STATES[name] for name in opc} == dict(zip(opc, range(4, 11), strict=True))
+    assert len(STATES) == 10
     assert set(REASONS) <= set(STATION_REASONS)
     assert len({*REASONS.values(), 0, OTHER_REASON}) == len(REASONS) + 2
     assert set(STATION_REASONS) - set(REASONS) == set(), "a new reason: give it a code here and in docs/plc.md"
@@ -34,7 +37,7 @@ def test_verdicts_are_told_in_order_and_counted_on():
     gate = Gate(fake.wire(count=65_534), CALM)
     gate.start(faults.append)
     for n, verdict in enumerate(("accept", "hold", "reject", "accept"), 1):
-        gate.actuate(part(n), verdict, "decided")
+        gate.actuate(part(n), verdict, "decided", 0)
     until(lambda: gate.confirmed == 4)
     gate.close("fault")
     assert [one.count for one in fake.told] == [65_535, 0, 1, 2]
@@ -49,9 +52,9 @@ def test_pass_ends_by_itself_and_the_heart_beats():
     fake = Fake()
     gate = Gate(fake.wire(), Timing(60_000, heartbeat_ms=2, pass_ms=5))
     gate.start(lambda sentence: None)
-    gate.actuate(part(1), "accept", "decided")
+    gate.actuate(part(1), "accept", "decided", 0)
     until(lambda: fake.log.count("rest") == 2 and sum(one[0] == "beat" for one in fake.log) > 5)
-    gate.actuate(part(2), "reject", "decided")
+    gate.actuate(part(2), "reject", "decided", 0)
     until(lambda: gate.confirmed == 2)
     gate.close("stopped")
     beats = [one for one in fake.log if one[0] == "beat"]
@@ -65,7 +68,7 @@ def test_the_last_accepted_part_keeps_its_time_to_pass():
     fake = Fake()
     gate = Gate(fake.wire(), Timing(60_000, heartbeat_ms=60_000, pass_ms=1))
     gate.start(lambda sentence: None)
-    gate.actuate(part(1), "accept", "decided")
+    gate.actuate(part(1), "accept", "decided", 0)
     gate.close("stopped")
     assert fake.log[-4:] == [("tell", 1), "rest", ("beat", 2, 2), "close"]
 
@@ -80,9 +83,9 @@ def test_whatever_the_wire_raises_is_one_fault_and_nothing_more_is_told(error):
     gate = Gate(fake.wire(), CALM)
     gate.start(faults.append)
     for n in range(1, 6):
-        gate.actuate(part(n), "accept", "decided")
+        gate.actuate(part(n), "accept", "decided", 0)
     until(lambda: faults and fake.log[-1] == ("beat", 1, STATES["fault"]))
-    gate.actuate(part(6), "accept", "decided")  # the line may not know yet
+    gate.actuate(part(6), "accept", "decided", 0)  # the line may not know yet
     gate.close("fault")
     assert len(faults) == 1
     assert str(error) in faults[0] or type(error).__name__ in faults[0]
@@ -99,9 +102,9 @@ def test_a_wire_that_hangs_is_seen_and_keeps_nobody(monkeypatch):
     gate = Gate(fake.wire(), Timing(deadline_ms=20, heartbeat_ms=60_000))
     gate.start(faults.append)
     for n in range(1, 4):
-        gate.actuate(part(n), "accept", "decided")  # returns
+        gate.actuate(part(n), "accept", "decided", 0)  # returns
     until(lambda: faults)
-    gate.actuate(part(4), "accept", "decided")
+    gate.actuate(part(4), "accept", "decided", 0)
     gate.close("fault")  # returns, too
     release.set()
     assert faults == ["fake:: no confirmation from the PLC within deadline_ms=20; look at the network and at the PLC"]
@@ -125,9 +128,9 @@ def test_more_verdicts_than_the_plc_takes_are_a_fault_of_the_caller(monkeypatch)
     gate = Gate(fake.wire(), CALM)
     gate.start(lambda sentence: None)
     for n in (1, 2):
-        gate.actuate(part(n), "accept", "decided")
+        gate.actuate(part(n), "accept", "decided", 0)
     with pytest.raises(LineError, match="2 verdicts wait for the PLC; it takes them more slowly than they come"):
-        gate.actuate(part(3), "accept", "decided")
+        gate.actuate(part(3), "accept", "decided", 0)
     release.set()
     gate.close("fault")
     assert [one.sequence for one in fake.told] == [1, 2]
@@ -139,7 +142,7 @@ def test_a_verdict_that_is_late_before_it_was_sent_is_not_sent():
     fake = Fake()
     gate = Gate(fake.wire(), Timing(deadline_ms=50, heartbeat_ms=60_000), lambda: clock[0])
     gate._failed = faults.append
-    gate.actuate(part(1), "accept", "decided")
+    gate.actuate(part(1), "accept", "decided", 0)
     clock[0] = 51_000_000
     gate._work()  # the thread's job, here in ours
     assert faults == [
@@ -158,7 +161,7 @@ def test_a_confirmation_that_is_late_counts_and_is_a_fault():
     fake = Fake(then=then)
     gate = Gate(fake.wire(), Timing(deadline_ms=50, heartbeat_ms=60_000), lambda: clock[0])
     gate._failed = faults.append
-    gate.actuate(part(1), "accept", "decided")
+    gate.actuate(part(1), "accept", "decided", 0)
     gate._work()
     assert "was confirmed too late: 60 ms after it was given" in faults[0]
     assert (gate.latency().n, gate.latency().max) == (1, 60.0)

@@ -62,8 +62,8 @@ def test_coils_come_before_the_count_that_makes_them_count(tmp_path):
     with plc(tmp_path) as double:
         gate = open_gate(f"modbus://127.0.0.1:{double.port}?{SLOW}&heartbeat_ms=60000&pass_ms=60000")
         gate.start(lambda sentence: None)
-        gate.actuate(Part("a", 70_000), "accept", "decided")
-        gate.actuate(Part("b", 70_001), "reject", "not-finite")
+        gate.actuate(Part("a", 70_000), "accept", "decided", 0)
+        gate.actuate(Part("b", 70_001), "reject", "not-finite", 0)
         until(lambda: gate.confirmed == 2)
         gate.close("fault")
         seen = double.seen()
@@ -86,7 +86,7 @@ def test_the_count_goes_on_over_a_restart_and_a_start_is_no_verdict(tmp_path):
         for n in (1, 2):
             gate = open_gate(f"modbus://127.0.0.1:{double.port}?{SLOW}")
             gate.start(lambda sentence: None)
-            gate.actuate(Part("a", n), "accept", "decided")
+            gate.actuate(Part("a", n), "accept", "decided", 0)
             until(lambda gate=gate: gate.confirmed == 1)
             gate.close("stopped")
         assert [(one["sequence"], one["passes"]) for one in double.parts()] == [(1, True), (2, True)]
@@ -199,7 +199,7 @@ from lineside.line.gate.catalog import open_gate
 from lineside.line.events import Part
 gate = open_gate("modbus://127.0.0.1:" + sys.argv[1] + "?{SLOW}&pass_ms=60000")
 gate.start(print)
-gate.actuate(Part("a", 1), "accept", "decided")
+gate.actuate(Part("a", 1), "accept", "decided", 0)
 while not gate.confirmed: pass
 os.kill(os.getpid(), 9)
 """

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from snap7.type import SrvArea
 
 from lineside.errors import LineError
 from lineside.line.events import Part
+from lineside.line.gate import s7
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.s7 import SIZE, block
 from lineside.line.gate.wire import Telegram
@@ -69,7 +71,7 @@ def test_pass_is_on_while_an_accepted_part_passes():
         gate = open_gate(f"s7://127.0.0.1:{port}?{SLOW}&pass_ms=60000&heartbeat_ms=60000")
         gate.start(lambda sentence: None)
         assert bytes(memory)[0] == 0b01
-        gate.actuate(Part("a", 1), "accept", "decided")
+        gate.actuate(Part("a", 1), "accept", "decided", 0)
         until(lambda: gate.confirmed == 1)
         assert bytes(memory)[0] == 0b10
         gate.close("fault")
@@ -106,6 +108,28 @@ def test_nobody_at_the_address():
         port = free.getsockname()[1]
     with pytest.raises(LineError, match=r"no connection .* are rack= and slot= right, is PUT/GET access allowed"):
         open_gate(f"s7://127.0.0.1:{port}")
+
+
+def test_one_that_trickles_while_it_connects_does_not_keep_us(monkeypatch):
+    """A head that promises 65,535 bytes, and one of them every 20 ms: each receive is in time, their sum is 22 min."""
+    monkeypatch.setattr(s7, "CONNECT_S", 0.3)
+    stopped = threading.Event()
+
+    def trickle() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"\3\0\xff\xff")
+                while not stopped.wait(0.02):
+                    connection.sendall(b"\0")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        with pytest.raises(LineError, match="no connection"):
+            open_gate(f"s7://127.0.0.1:{listening.getsockname()[1]}")
+        stopped.set()
+        thread.join(30)
 
 
 def test_a_plc_that_goes_is_a_fault():

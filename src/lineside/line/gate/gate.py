@@ -1,13 +1,18 @@
-"""A gate: tells a PLC each verdict, at once, in a thread of its own, and knows when the PLC has confirmed it.
+"""A gate: tells a PLC each verdict when its part is there, in a thread of its own, and knows when the PLC has it.
 
 Two threads, so that nothing on the network can delay the line:
-    gate         verdicts in their order, and between them the heartbeat and the end of PASS; the only one on the wire
-    gate-watch   sees that a verdict or a heartbeat is overdue, even where the library on the wire hangs
+    gate         verdicts in their order, and between them the heartbeat, the end of PASS and the readings of the belt's
+                 encoder; the only one on the wire
+    gate-watch   sees that a verdict, a heartbeat or a reading is overdue, even where the library on the wire hangs
 
-`actuate` (main thread) puts a verdict into a queue of at most ROOM and returns. From there its deadline counts, until
-the PLC has confirmed. Late, refused, unconfirmed or no room: a fault, once, as a sentence to `failed`; the line then
-goes to its safe state. Nothing connects again within a run: verdicts may have been lost, and which part now lies at the
-gate is known to nobody. The heartbeat stops, and the PLC rejects.
+`actuate` (main thread) puts a verdict into a queue and returns. It leaves at once or, where the gate is some way behind
+the camera, when its part comes to the gate (schedule.py). From there its deadline counts, until the PLC has confirmed.
+Late, refused, unconfirmed, no room, a belt that nobody can follow: a fault, once, as a sentence to `failed`; the line
+then goes to its safe state. Nothing connects again within a run: verdicts may have been lost, and which part now lies
+at the gate is known to nobody. The heartbeat stops, and the PLC rejects.
+
+At the end: "stopped" waits for the parts that are still on the belt, as long as it runs and BELT_S at most. In every
+state that is not one of wire.PASSING nothing waits, and nothing passes: an accept that is told then is told as reject.
 """
 
 import queue
@@ -20,20 +25,17 @@ from dataclasses import dataclass
 
 from lineside.errors import LineError
 from lineside.line.events import Part, Verdict
-from lineside.line.gate.wire import STATES, Telegram, Timing, Wire
+from lineside.line.gate.belt import Belt
+from lineside.line.gate.schedule import Job, Schedule
+from lineside.line.gate.wire import PASSING, STATES, Telegram, Timing, Wire
 from lineside.line.latency import Histogram, Latency
 
 ROOM = 64  # verdicts that may wait for the wire
+ROOM_ON_BELT = 4096  # the same with a delay: parts between camera and gate
 WATCH_SHARE = 0.25  # of the deadline: how often it is looked at
 CLOSE_S = 5.0  # for the last verdicts
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    part: Part
-    verdict: Verdict
-    reason: str
-    asked_ns: int
+BELT_S = 60.0  # for the parts on the belt to come to the gate, when the line stops
+JUMP_SHARE = 0.25  # of delay_counts: no belt runs so far between two readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,20 @@ class Gate:
         self._wire, self._timing, self._now_ns = wire, timing, now_ns
         self.url = wire.url
         self._deadline_ns = round(timing.deadline_ms * 1e6)
-        self._queue: queue.SimpleQueue[_Job | _End] = queue.SimpleQueue()
-        self._open: deque[int] = deque()  # when the verdicts that are not confirmed were given
+        self._queue: queue.SimpleQueue[Job | _End | None] = queue.SimpleQueue()  # None: look at the state
+        jump = timing.jump_counts or max(1, round(timing.delay_counts * JUMP_SHARE))
+        self._belt = Belt(jump, timing.jitter_counts)
+        self._schedule = Schedule(timing, self._belt)
+        self._delayed = timing.delay_ms > 0 or timing.delay_counts > 0
+        self._room = ROOM_ON_BELT if self._delayed else ROOM
+        self._given = self._taken = 0  # verdicts, by the main thread; confirmed, by the gate's
+        self._due: deque[int] = deque()  # when the verdicts that are not confirmed were or will be due, where known
         self._busy_ns: int | None = None  # since when the wire has been at work
         self._count, self._beats = wire.count, 0
         self._totals = {"accept": 0, "hold": 0, "reject": 0}
+        self._state = self._said = "running"  # what the heartbeat is to say, and has said
         self._beat_ns = 0  # when the next heartbeat is due
+        self._poll_ns: int | None = None  # when the next reading of the encoder is due; None: there is none
         self._rest_ns: int | None = None  # when PASS must end
         self._histogram = Histogram()
         self._failing = threading.Lock()
@@ -67,7 +77,9 @@ class Gate:
         self._failed = failed
         try:
             self._on_wire(self._wire.rest)
-            self._beat("running")
+            self._beat()
+            if self._timing.delay_counts:
+                self._poll()
         except Exception as error:
             self._wire.close()
             raise self._sentence(error) from None
@@ -78,43 +90,70 @@ class Gate:
         for thread in self._threads:
             thread.start()
 
-    def actuate(self, part: Part, verdict: Verdict, reason: str) -> None:
-        """Hand a verdict over; returns at once. LineError where too many wait."""
+    def actuate(self, part: Part, verdict: Verdict, reason: str, triggered_ns: int) -> None:
+        """Hand a verdict over; returns at once. triggered_ns: when its part was at the camera, by the gate's clock.
+
+        LineError where too many wait.
+        """
         if self.error:
             return  # the line has been told, and the PLC hears nothing any more
-        if len(self._open) >= ROOM:
-            raise LineError(f"{self.url}: {ROOM} verdicts wait for the PLC; it takes them more slowly than they come")
-        asked_ns = self._now_ns()
-        self._open.append(asked_ns)
-        self._queue.put(_Job(part, verdict, reason, asked_ns))
+        if self._given - self._taken >= self._room:
+            raise LineError(
+                f"{self.url}: {self._room} parts are between camera and gate; is the delay right?"
+                if self._delayed
+                else f"{self.url}: {self._room} verdicts wait for the PLC; it takes them more slowly than they come"
+            )
+        job = Job(part, verdict, reason, triggered_ns, self._now_ns())
+        self._given += 1
+        if not self._timing.delay_counts:
+            self._due.append(self._schedule.by_time(job))
+        self._queue.put(job)
+
+    def tell_state(self, state: str) -> None:
+        """Say another of wire.STATES from now on, at once; returns at once."""
+        if state != self._state:
+            self._state = state
+            self._queue.put(None)
 
     def close(self, state: str) -> None:
         """Tell what waits, then the rest state and why it is over ("stopped" or "fault"); once."""
         threads, self._threads = self._threads, []
         if threads:
+            patience_s = CLOSE_S
+            if state == "stopped":
+                patience_s += self._timing.pass_ms / 1e3 + (BELT_S if self._delayed else 0)
             self._queue.put(_End(state))
-            threads[0].join(CLOSE_S)
+            threads[0].join(patience_s)
             self._done.set()
             threads[1].join(CLOSE_S)
             if threads[0].is_alive():
-                self._fail(f"{self.url}: the last verdicts were not confirmed within {CLOSE_S:g} s")
+                self._fail(f"{self.url}: the last verdicts were not confirmed within {patience_s:g} s")
         self._wire.close()
 
     def latency(self) -> Latency:
-        """Verdict → confirmed by the PLC, of every verdict that was confirmed."""
+        """Verdict, or its part at the gate, → confirmed by the PLC; of every verdict that was confirmed."""
         return self._histogram.latency()
 
     def _work(self) -> None:
+        end, until_ns = None, 0
         try:
-            while True:
+            while not self.error:
                 try:
-                    job = self._queue.get(timeout=self._patience_s())
+                    found = self._queue.get(timeout=self._patience_s())
                 except queue.Empty:
-                    job = None
-                if isinstance(job, _End):
-                    return self._leave(job.state)
-                if job is not None:
-                    self._tell(job)
+                    found = None
+                if isinstance(found, _End):
+                    end, until_ns = found.state, self._now_ns() + round(BELT_S * 1e9)
+                    if end != "stopped":
+                        self._state = end
+                elif found is not None:
+                    self._schedule.put(found)
+                if self._poll_ns is not None and self._now_ns() >= self._poll_ns:
+                    self._poll()
+                if told := self._schedule.due(self._now_ns()):
+                    self._tell(*told)
+                elif end and (self._emptied(end) or self._now_ns() >= until_ns):
+                    return self._leave(end)
                 self._timers()
         except Exception as error:  # whatever came from the wire: the line must hear of it and go to its safe state
             self._fail(str(self._sentence(error)))
@@ -122,57 +161,91 @@ class Gate:
             self._wire.rest()
             self._wire.beat(self._beats, STATES["fault"])
 
-    def _tell(self, job: _Job) -> None:
-        waited_ns = self._now_ns() - job.asked_ns
+    def _emptied(self, end: str) -> bool:
+        """Nothing that is still to come is worth waiting for."""
+        if end != "stopped":
+            return True  # what is on the belt is not told: it is rejected
+        now = self._now_ns()
+        if self._schedule:
+            return self._poll_ns is not None and self._belt.stands_ns(now) > self._timing.still_ms * 1e6
+        return self._rest_ns is None or now >= self._rest_ns  # the last accepted part keeps its time to pass
+
+    def _tell(self, job: Job, due_ns: int) -> None:
+        waited_ns = self._now_ns() - due_ns
         if waited_ns > self._deadline_ns:
             raise LineError(self._late(job, waited_ns, "has not been sent"))
-        self._totals[job.verdict] += 1
+        verdict, reason = job.verdict, job.reason
+        if verdict == "accept" and self._state not in PASSING:
+            verdict, reason = "reject", "fault"
+        self._totals[verdict] += 1
         count = (self._count + 1) % 2**16
         totals = self._totals
         telegram = Telegram(
-            job.verdict, job.reason, job.part.sequence, totals["accept"], totals["hold"], totals["reject"], count
+            verdict, reason, job.part.sequence, totals["accept"], totals["hold"], totals["reject"], count
         )
         try:
             self._on_wire(lambda: self._wire.tell(telegram))
         except LineError as error:
-            raise LineError(f"{error} (part {job.part.part_id}, {job.verdict})") from None
+            raise LineError(f"{error} (part {job.part.part_id}, {verdict})") from None
         now = self._now_ns()
         self._count = count
-        self._open.popleft()
+        self._taken += 1
+        if self._due:
+            self._due.popleft()
         self.confirmed += 1
-        self._histogram.add((now - job.asked_ns) / 1e6)
-        self._rest_ns = now + round(self._timing.pass_ms * 1e6) if job.verdict == "accept" else None
-        if now - job.asked_ns > self._deadline_ns:
-            raise LineError(self._late(job, now - job.asked_ns, "was confirmed too late"))
+        self._histogram.add((now - due_ns) / 1e6)
+        self._rest_ns = now + round(self._timing.pass_ms * 1e6) if verdict == "accept" else None
+        if now - due_ns > self._deadline_ns:
+            raise LineError(self._late(job, now - due_ns, "was confirmed too late"))
 
-    def _late(self, job: _Job, ns: int, what: str) -> str:
+    def _late(self, job: Job, ns: int, what: str) -> str:
+        since = "its part was at the gate" if self._delayed else "it was given"
         return (
-            f"{self.url}: part {job.part.part_id}: its verdict ({job.verdict}) {what}: {ns / 1e6:.0f} ms after it was "
-            f"given, deadline_ms is {self._timing.deadline_ms:g}; look at the network and at the PLC's cycle time"
+            f"{self.url}: part {job.part.part_id}: its verdict ({job.verdict}) {what}: {ns / 1e6:.0f} ms after "
+            f"{since}, deadline_ms is {self._timing.deadline_ms:g}; look at the network and at the PLC's cycle time"
         )
 
     def _timers(self) -> None:
         now = self._now_ns()
-        if self._rest_ns is not None and now >= self._rest_ns:
+        if self._rest_ns is not None and (now >= self._rest_ns or self._state not in PASSING):
             self._on_wire(self._wire.rest)
             self._rest_ns = None
-        if now >= self._beat_ns:
-            self._beat("running")
+        if now >= self._beat_ns or self._said != self._state:
+            self._beat()
 
-    def _beat(self, state: str) -> None:
+    def _beat(self) -> None:
         self._beat_ns = self._now_ns() + round(self._timing.heartbeat_ms * 1e6)
         self._beats = (self._beats + 1) % 2**16
+        state = self._said = self._state
         self._on_wire(lambda: self._wire.beat(self._beats, STATES[state]))
 
+    def _poll(self) -> None:
+        asked_ns = self._now_ns()
+        self._poll_ns = asked_ns + round(self._timing.poll_ms * 1e6)
+        read: list[int] = []
+        self._on_wire(lambda: read.append(self._wire.encoder()))
+        try:
+            self._belt.add(asked_ns, read[0])
+        except ValueError as error:
+            raise LineError(
+                f"{self.url}: the encoder at {self._timing.encoder}: {error}; where the parts are is not known. Look "
+                "at its wiring and sense, and at jump_counts and jitter_counts"
+            ) from None
+
     def _patience_s(self) -> float:
-        due = self._beat_ns if self._rest_ns is None else min(self._beat_ns, self._rest_ns)
-        return max(0, due - self._now_ns()) / 1e9
+        due = (self._beat_ns, self._rest_ns, self._poll_ns, self._schedule.next_ns())
+        return max(0, min(ns for ns in due if ns is not None) - self._now_ns()) / 1e9
 
     def _leave(self, state: str) -> None:
-        if state == "stopped" and self._rest_ns is not None:  # the last accepted part keeps its time to pass
-            time.sleep(max(0, self._rest_ns - self._now_ns()) / 1e9)
+        if left := len(self._schedule):
+            were = "part was" if left == 1 else "parts were"
+            self._fail(
+                f"{self.url}: {left} {were} still between camera and gate when the line ended; the PLC was not told of "
+                "them and must reject them"
+            )
         self._on_wire(self._wire.rest)
-        self._beat(state)
+        self._state = state
+        self._beat()
 
     def _on_wire(self, call: Callable[[], None]) -> None:
         self._busy_ns = self._now_ns()
@@ -184,7 +257,7 @@ class Gate:
     def _watch(self) -> None:
         every_ns = round(self._deadline_ns * WATCH_SHARE)
         while not self._done.wait(every_ns / 1e9):
-            for since in (self._busy_ns, self._oldest_ns()):
+            for since in (self._busy_ns, self._oldest_ns(), self._poll_ns):
                 if since is not None and self._now_ns() - since > self._deadline_ns + every_ns:
                     self._fail(
                         f"{self.url}: no confirmation from the PLC within deadline_ms={self._timing.deadline_ms:g}; "
@@ -194,7 +267,7 @@ class Gate:
 
     def _oldest_ns(self) -> int | None:
         with suppress(IndexError):
-            return self._open[0]
+            return self._due[0]
         return None
 
     def _sentence(self, error: Exception) -> LineError:

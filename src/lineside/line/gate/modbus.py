@@ -6,6 +6,7 @@ Coils from `coil`, both in one request (function 15), before the registers of th
 Holding registers from `register` (function 16; 32 bits as high word, low word), COUNT last:
     +0 HEARTBEAT  +1 STATE    written together, by the heartbeat
     +2 VERDICT  +3 REASON  +4 SEQUENCE  +6 ACCEPTED  +8 HELD  +10 REJECTED  +12 COUNT    written together, per part
+and from `encoder`, only read (function 3): two for the counter of the belt's encoder.
 Addresses count from 0, as on the wire; PLC manuals often count from 1 (coil 0 is 00001, register 0 is 40001).
 What each means, and what a PLC must do with it: docs/plc.md.
 """
@@ -27,7 +28,7 @@ REJECT, PASS = 0, 1  # coils, from `coil`
 HEARTBEAT, STATE, VERDICT, REASON, SEQUENCE, ACCEPTED, HELD, REJECTED, COUNT = 0, 1, 2, 3, 4, 6, 8, 10, 12
 REFUSALS = {  # exception codes, section 7
     1: "illegal function",
-    2: "illegal data address: nothing is there; look at coil= and register=",
+    2: "illegal data address: nothing is there; look at coil=, register= and encoder=",
     3: "illegal data value",
     4: "server device failure",
     6: "server device busy",
@@ -47,6 +48,10 @@ class Settings(Timing):
         for name, high in (("unit", 255), ("coil", 65535 - PASS), ("register", 65535 - COUNT)):
             if not 0 <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: expected 0 to {high}, got {getattr(self, name)}")
+        if not -1 <= self.encoder <= 65534:
+            raise ValueError(f"encoder: expected a register from 0 to 65534, got {self.encoder}")
+        if self.encoder >= 0 and self.register - 1 <= self.encoder <= self.register + COUNT:
+            raise ValueError(f"encoder: register {self.encoder} is among those that are written, from {self.register}")
 
 
 def registers(telegram: Telegram) -> list[int]:
@@ -114,12 +119,19 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
     def beat(beats: int, state: int) -> None:
         write("heartbeat", WRITE_REGISTERS, client.write_registers, given.register + HEARTBEAT, [beats, state])
 
+    def read(what: str, at: int, n: int) -> list[int]:
+        found = ask(what, READ_REGISTERS, lambda: client.read_holding_registers(at, count=n, device_id=given.unit))
+        if len(found.registers) != n:
+            raise LineError(f"{url}: {what}: the PLC sent {len(found.registers)} registers, not {n}")
+        return found.registers
+
+    def encoder() -> int:
+        high, low = read("encoder", given.encoder, 2)
+        return high << 16 | low
+
     try:
-        at = given.register + COUNT
-        read = ask("count", READ_REGISTERS, lambda: client.read_holding_registers(at, device_id=given.unit))
-        if len(read.registers) != 1:
-            raise LineError(f"{url}: count: the PLC sent {len(read.registers)} registers, not 1")
+        (count,) = read("count", given.register + COUNT, 1)
     except LineError:
         client.close()
         raise
-    return Wire(url, read.registers[0], tell, lambda: coils(False), beat, client.close), given
+    return Wire(url, count, tell, lambda: coils(False), beat, client.close, encoder), given
