@@ -1,10 +1,10 @@
 """What a message may show of an address: everything but what may be a secret.
 
 Hidden (as ***) are: what stands between the first colon after // and the last @ (passwords are written with every
-letter there is, @ and / too), and a port that is no number; a user without a password, except where our own protocols name one; the value of every
-option that Lineside does not know by name, since a token may be in it; and all options of an address whose query
-belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too much than too little: a
-message also says which setting it is about.
+letter there is, @ and / too), and a port that is no number; a user without a password, except where our own protocols
+name one; the value of every option that Lineside does not know by name, since a token may be in it; and all options of
+an address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too
+much than too little: a message also says which setting it is about.
 """
 
 import re

@@ -244,7 +244,7 @@ def test_a_users_file_that_will_not_do(tmp_path, text, mode, says):
     if text is not None:
         (tmp_path / "users").write_text(text)
         os.chmod(tmp_path / "users", mode)
-    with pytest.raises(LineError, match=says):
+    with pytest.raises((LineError, SettingsError), match=says):
         open_sink(f"opcua://127.0.0.1:{free_port()}?pki={tmp_path}")
 
 
