@@ -1,10 +1,10 @@
 """What a message may show of an address: everything but what may be a secret.
 
 Hidden (as ***) are: what stands between the first colon after // and the last @ (passwords are written with every
-letter there is, @ and / too); a user without a password, except where our own protocols name one; the value of every
-option that Lineside does not know by name, since a token may be in it; and all options of an address whose query
-belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too much than too little: a
-message also says which setting it is about.
+letter there is, @ and / too), and a port that is no number; a user without a password, except where our own protocols
+name one; the value of every option that Lineside does not know by name, since a token may be in it; and all options of
+an address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too
+much than too little: a message also says which setting it is about.
 """
 
 import re
@@ -17,13 +17,15 @@ PATHS = ("folder", "video", "csv", "nuts", "stdout")  # no address at all: shown
 SHOWN = frozenset(  # options without secrets, of all schemes; of a password: where it is kept
     (
         *("unit", "coil", "register", "rack", "slot", "db", "offset", "sslmode"),
-        *("deadline_ms", "heartbeat_ms", "pass_ms", "delay_ms", "window_ms", "lane", "order"),
+        *("deadline_ms", "heartbeat_ms", "pass_ms", "delay_ms", "delay_counts", "encoder", "poll_ms"),
+        *("jump_counts", "jitter_counts", "still_ms"),
         *("pki", "users", "anonymous", "none", "keep", "user", "password_file", "password_env", "ca", "cert", "key"),
-        *("plain", "window", "limit", "timeout_s", "secret_file", "secret_env"),
+        *("plain", "window", "limit", "events", "timeout_s", "secret_file", "secret_env"),
         *("exposure_us", "gain_db", "white_balance", "roi", "trigger", "reconnect_s"),
     )
 )
 HIDDEN = "***"
+_PORT = re.compile(r"(//(?:\[[^\]/?#]*\]|[^/?#:\[]*)):([^/?#]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
 
 
@@ -58,6 +60,8 @@ def redacted(value: Any) -> Any:
 def _people(scheme: str, where: str) -> tuple[str, str]:
     """(who, shown as far as may be; the rest behind the last @)."""
     before, at, rest = where.rpartition("@")
+    if not at and scheme not in PATHS and (odd := _PORT.match(where)) and not odd.group(2).isdecimal():
+        return f"{odd.group(1)}:{HIDDEN}", where[odd.end() :]  # a password whose @ was forgotten
     if not at or (scheme in PATHS and "//" not in before):
         return "", where
     slashes = "//" if before.startswith("//") else ""

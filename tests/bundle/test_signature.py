@@ -122,7 +122,7 @@ def test_a_change_takes_the_signature_away(bundle, keys):
 
 def test_a_private_key_that_others_can_read_is_refused(keys):
     keys[0].chmod(0o644)
-    with pytest.raises(SettingsError, match=r"others can read this private key \(mode 644\).* chmod 600"):
+    with pytest.raises(SettingsError, match=r"holds a private key and others can read it \(mode 644\).* chmod 600"):
         signature.load_private(keys[0])
 
 

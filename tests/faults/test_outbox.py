@@ -29,7 +29,7 @@ def broker(tmp_path):
 
 
 def url(broker, options="") -> str:
-    return f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=yes&anonymous=yes&timeout-s=2{options}"
+    return f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=true&anonymous=true&timeout_s=2{options}"
 
 
 def stored(path: Path) -> list[str]:

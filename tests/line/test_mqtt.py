@@ -27,7 +27,7 @@ from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
 from tests.store.rows import a_run, inspection, record
 
-ASKED = "plain=yes&anonymous=yes"
+ASKED = "plain=true&anonymous=true"
 
 
 @pytest.fixture
@@ -59,13 +59,14 @@ def sink(broker, options="", topic="plant/3") -> Durable:
 def test_results_reach_the_consumer_and_are_closed_when_he_says_so(broker, store):
     consumer = Consumer(broker.port, "plant/3")
     summary = run(stub(), source(RED, BLUE, GREY), [sink(broker)], store)
+    status = [consumer.status.get(timeout=30) for _ in range(2)]  # the last is on its way while the line ends
     consumer.close()
+    assert status == ["online", "offline"]
     assert [one["ResultMetaData"]["ResultEvaluation"] for one in consumer.seen] == [1, 2, 3]
     assert [one["lineside"]["number"] for one in consumer.seen] == [1, 2, 3]
     (sent,) = summary.outboxes
     assert (sent.acknowledged, sent.again, sent.strange, sent.pending, sent.trouble) == (3, 0, 0, 0, "")
     assert f"mqtt://127.0.0.1:{broker.port}/plant/3" in text(summary)
-    assert [consumer.status.get() for _ in range(2)] == ["online", "offline"]
 
 
 @needs_mosquitto
@@ -73,7 +74,7 @@ def test_without_an_acknowledgement_results_wait_for_the_next_start(broker, stor
     monkeypatch.setattr("lineside.line.courier.PATIENCE_S", 0.5)
     deaf = Consumer(broker.port, "plant/3", answer=False)
     said = []
-    summary = run(stub(), source(RED, RED), [sink(broker, "&timeout-s=0.2")], store, say=said.append)
+    summary = run(stub(), source(RED, RED), [sink(broker, "&timeout_s=0.2")], store, say=said.append)
     deaf.close()
     assert (summary.fault, summary.outboxes[0].pending, summary.outboxes[0].acknowledged) == ("", 2, 0)
     assert len(deaf.once) == 1  # the second is not sent before the first is done
@@ -127,7 +128,7 @@ def test_strange_acknowledgements_close_nothing(broker, store, monkeypatch, extr
                 client.publish("plant/3/ack", one, qos=1)
 
     consumer.client.on_message = heard
-    summary = run(stub(), source(RED, RED), [sink(broker, f"&timeout-s=0.3{extra}")], store)
+    summary = run(stub(), source(RED, RED), [sink(broker, f"&timeout_s=0.3{extra}")], store)
     consumer.close()
     assert summary.outboxes[0].pending == 2
     assert summary.outboxes[0].strange > len(wrong)
@@ -158,7 +159,7 @@ def test_last_will_and_takeover(broker, store):
 
 @needs_mosquitto
 def test_nobody_subscribed_is_said(broker, store):
-    wire = sink(broker, "&timeout-s=0.5").start("who", threading.Event())
+    wire = sink(broker, "&timeout_s=0.5").start("who", threading.Event())
     with pytest.raises(LineError, match="nobody has subscribed to plant/3/result"):
         wire.deliver([Letter(1, inspection(1), a_run(), "00")])
     wire.close()
@@ -197,7 +198,7 @@ def passwords(folder: Path) -> str:
 @needs_mosquitto
 def test_user_and_password_from_environment_or_a_private_file(tmp_path, monkeypatch):
     broker = Mosquitto(tmp_path, passwords(tmp_path)).start()
-    url = f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=yes&user=station3"
+    url = f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=true&user=station3"
     halt = threading.Event()
     try:
         monkeypatch.setenv("LINESIDE_MQTT_PASSWORD", "s3cret-word")
@@ -208,7 +209,7 @@ def test_user_and_password_from_environment_or_a_private_file(tmp_path, monkeypa
         file = tmp_path / "password"
         file.write_text("wrong-word\n")
         file.chmod(0o600)
-        refused = open_sink(f"{url}&password-file={file}").start("who", halt)
+        refused = open_sink(f"{url}&password_file={file}").start("who", halt)
         with pytest.raises(LineError, match=r"the broker takes no connection \(.*[Nn]ot authorized\)") as told:
             refused.ready()
         assert "word" not in str(told.value)
@@ -223,7 +224,7 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path, mode):
     file.write_text("s3cret")
     file.chmod(mode)
     with pytest.raises(SettingsError, match=f"others can read it \\(mode {mode:o}\\).*chmod 600") as told:
-        open_sink(f"mqtt://broker/t?user=x&password-file={file}")
+        open_sink(f"mqtt://broker/t?user=x&password_file={file}")
     assert "s3cret" not in str(told.value)
 
 
@@ -242,23 +243,27 @@ def test_secrets_are_plain_files_with_something_in_them(tmp_path):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("mqtt://broker/t", r"who are we for the broker\? Add user=NAME, or ask for no user with anonymous=yes"),
-        ("mqtt://broker/t?user=x", "no password for x; name a file with password-file=PATH, or set LINESIDE_MQTT"),
+        ("mqtt://broker/t", r"who are we for the broker\? Add user=NAME, or ask for no user with anonymous=true"),
+        ("mqtt://broker/t?user=x", "no password for x; name a file with password_file=PATH, or set LINESIDE_MQTT"),
         ("mqtt://x:hunter2@broker/t", "mqtt:: the URL holds a password, which others can read in the list of process"),
         ("mqtt:broker", "expected mqtt://HOST/TOPIC"),
         ("mqtt://broker", "expected mqtt://HOST/TOPIC"),
         ("mqtt:///t", "expected mqtt://HOST/TOPIC"),
         ("mqtt://broker:99999/t", "the port is no number from 1 to 65535"),
-        ("mqtt://broker/a/+/b?anonymous=yes", "holds a wildcard"),
-        ("mqtt://broker/t?anonymus=yes", "unknown option anonymus; did you mean anonymous"),
-        ("mqtt://broker/t?anonymous=maybe", "anonymous=maybe: expected yes or no"),
-        ("mqtt://broker/t?anonymous=yes&user=x", "has a user and anonymous=yes; choose one"),
-        ("mqtt://broker/t?anonymous=yes&plain=yes&ca=x", "plain=yes does not encrypt"),
-        ("mqtt://broker/t?anonymous=yes&ca=/no/ca.pem", r"the certificates can not be used \(No such file"),
-        ("mqtt://broker/t?anonymous=yes&window=0", "window=0: expected a number from 1 to 500"),
-        ("mqtt://broker/t?anonymous=yes&window=1.5", "expected a whole number"),
-        ("mqtt://broker/t?anonymous=yes&timeout-s=nan", "timeout-s=nan: expected a number"),
-        ("mqtt://broker/t?anonymous=yes&limit=1&limit=2", "limit is given twice"),
+        ("mqtt://broker/a/+/b?anonymous=true", "holds a wildcard"),
+        ("mqtt://broker/t?anonymus=true", "anonymus: unknown key; did you mean anonymous"),
+        ("mqtt://broker/t?anonymous=yes", "anonymous: expected true or false, got 'yes'"),
+        ("mqtt://broker/t?anonymous=true&user=x", "has a user and anonymous=true; choose one"),
+        ("mqtt://broker/t?anonymous=true&plain=true&ca=x", "plain=true does not encrypt"),
+        ("mqtt://broker/t?anonymous=true&ca=/no/ca.pem", r"the certificates can not be used \(No such file"),
+        ("mqtt://broker/t?anonymous=true&window=0", "window: expected a whole number from 1 to 500, got 0"),
+        ("mqtt://broker/t?anonymous=true&window=1.5", "window: expected a whole number, got '1.5'"),
+        ("mqtt://broker/t?anonymous=true&timeout_s=nan", "timeout_s: expected a number from 0.1 to 3600, got nan"),
+        ("mqtt://broker/t?anonymous=true&limit=1&limit=2", "limit is given twice"),
+        ("mqtt://broker/t?anonymous=true&timeout_ms=500", r"did you mean timeout_s\? It is in seconds"),
+        ("mqtt://x:hunter2@broker", "the URL holds a password"),
+        ("mqtt://broker:hunter2/t", "the port is no number from 1 to 65535"),
+        ("mqtt://broker/t?anonymous=true&password=hunter2", "password: unknown key; did you mean password_"),
     ],
 )
 def test_wrong_urls_are_sentences_without_secrets(url, says):
@@ -268,8 +273,8 @@ def test_wrong_urls_are_sentences_without_secrets(url, says):
 
 
 def test_options_do_not_change_whose_outbox_it_is():
-    one = open_sink("mqtt://broker/t?anonymous=yes&window=5&limit=7")
-    other = open_sink("mqtt://broker:8883/t?anonymous=yes&timeout-s=1")
+    one = open_sink("mqtt://broker/t?anonymous=true&window=5&limit=7")
+    other = open_sink("mqtt://broker:8883/t?anonymous=true&timeout_s=1")
     assert isinstance(one, Durable)
     assert one.key == other.key == "mqtt://broker:8883/t"
     assert (one.window, one.limit) == (5, 7)
@@ -300,7 +305,7 @@ def test_tls_with_certificates_on_both_sides(tmp_path, store):
 
     def url(host="localhost", ca="ca", client=True):
         mine = f"&cert={tmp_path}/client.pem&key={tmp_path}/client.key" if client else ""
-        return f"mqtt://{host}:{broker.port}/plant/3?anonymous=yes&ca={tmp_path}/{ca}.pem{mine}"
+        return f"mqtt://{host}:{broker.port}/plant/3?anonymous=true&ca={tmp_path}/{ca}.pem{mine}"
 
     try:
         (tmp_path / "client.key").chmod(0o644)

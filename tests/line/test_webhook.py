@@ -92,7 +92,7 @@ def frames(n) -> Source:
 
 
 def url(receiver, options="", scheme="http", host="127.0.0.1"):
-    return f"webhook:{scheme}://{host}:{receiver.port}/results?line=3#timeout-s=0.5{options}"
+    return f"webhook:{scheme}://{host}:{receiver.port}/results?line=3#timeout_s=0.5{options}"
 
 
 def ids(receiver):
@@ -174,14 +174,17 @@ def test_https_and_who_is_trusted(tmp_path, store):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("webhook:http://mes.plant/r", "http is not encrypted; use https, or ask for it with #plain=yes"),
+        ("webhook:http://mes.plant/r", "http is not encrypted; use https, or ask for it with #plain=true"),
         ("webhook:ftp://mes.plant/r", "expected webhook:https://HOST/PATH"),
         ("webhook:", "expected webhook:https://HOST/PATH"),
         ("webhook:https://x:hunter2@mes.plant/r", "the URL holds a user or password"),
-        ("webhook:https://mes.plant/r#secret-env=NOT_THERE", "no secret to sign with; name a file with #secret-file="),
-        ("webhook:https://mes.plant/r#secret-env=SHORT", "the secret has 5 bytes, at least 16 are needed"),
-        ("webhook:https://mes.plant/r#timout-s=3", "unknown option timout-s; did you mean timeout-s"),
+        ("webhook:https://mes.plant/r#secret_env=NOT_THERE", "no secret to sign with; name a file with #secret_file="),
+        ("webhook:https://mes.plant/r#secret_env=SHORT", "the secret has 5 bytes, at least 16 are needed"),
+        ("webhook:https://mes.plant/r#timout-s=3", "timout-s: unknown key; did you mean timeout_s"),
         ("webhook:https://mes.plant:x/r", "the port is no number"),
+        ("webhook:https://mes.plant/r#secret=hunter2", "secret: unknown key; did you mean secret_"),
+        ("webhook:https://mes.plant:x/r?token=hunter2", "the port is no number"),
+        ("webhok:https://x:hunter2@mes.plant/r?token=hunter2", r"did you mean webhook:https://\*\*\*@mes.plant/r"),
         ("webhook:https://mes.plant/ä b", "must be written with %XX"),
         ("webhook:https://mes.plant/r#ca=/no.pem", "the certificates can not be used"),
     ],

@@ -137,7 +137,7 @@ def test_the_outbox_over_postgresql(url, tmp_path):
 
     def line(engine):
         frames = (Frame(f"p{n}", n, "x", picture=picture(RED)) for n in range(1, 51))
-        sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=yes&anonymous=yes")
+        sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=true&anonymous=true")
         summaries.append(run(stub(), Source("mem:", frames, 50), [sink], engine, max_fps=100))
 
     threads = [threading.Thread(target=line, args=(engine,)) for engine in engines]

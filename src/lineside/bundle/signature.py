@@ -10,13 +10,13 @@ Make a key pair once, keep key.pem secret, give key.pub.pem to whoever verifies:
 """
 
 import json
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lineside import settings
 from lineside.errors import BundleError, SettingsError
+from lineside.private import private_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -38,10 +38,7 @@ def load_private(path: Path) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = _read(path, MAKE)
-    if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-        raise SettingsError(
-            f"{path}: others can read this private key (mode {mode:03o}); whoever has it can sign: chmod 600 {path}"
-        )
+    private_file(path, "a private key")  # whoever has it can sign
     try:
         key = load_pem_private_key(data, password=None)
     except TypeError:

@@ -47,7 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--store", metavar="FILE", help="where results are kept: a file or postgresql://…; BUNDLE.db if not given"
     )
     parser.add_argument("--parts", type=at_least_one, metavar="N", help="stop after N parts")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="open everything, take one picture of each camera, say what was found, move nothing; exit 1 if it fails",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary, or the findings, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from lineside.settings import plain
 
     settings = _settings(args)
+    if args.check:
+        return _check(settings, args.json)
     inbox: Inbox = queue.SimpleQueue()
     with opened(settings, np.random.default_rng(0), inbox.put) as it:
         for note in it.notes:
@@ -99,6 +106,22 @@ def run(args: argparse.Namespace) -> int:
         if summary.fault:
             raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
     return 130 if summary.interrupted else 0
+
+
+def _check(settings: "Settings", as_json: bool) -> int:
+    """0 if everything will do, 1 if not."""
+    import json
+
+    from lineside.line import check
+
+    findings: list[check.Found] = []
+    for one in check.check(settings):
+        findings.append(one)
+        if not as_json:
+            print(one.line(), flush=True)
+    if as_json:
+        print(json.dumps(check.as_json(findings), indent=1))
+    return 0 if all(one.ok for one in findings) else 1
 
 
 def _settings(args: argparse.Namespace) -> "Settings":

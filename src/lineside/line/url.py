@@ -1,14 +1,22 @@
-"""SCHEME:WHERE, as sources, sinks and gates are named. No message shows what may be a secret (redact.py)."""
+"""SCHEME:WHERE, as sources, sinks and gates are named, and NAME=VALUE&NAME=VALUE behind a ? or #.
+
+Options are the fields of a dataclass and are read as those of line.toml are: strictly, with did-you-mean. A truth is
+true or false, and nothing else. No message shows what may be a secret (redact.py).
+"""
 
 import os.path
 from collections.abc import Collection
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import quote, unquote_plus
+from typing import Any, TypeVar, get_args, get_type_hints
+from urllib.parse import parse_qsl, quote, unquote_plus
 
+from lineside import settings
 from lineside.errors import SettingsError
 from lineside.redact import redact
 
+T = TypeVar("T")
 PATHS = ("folder", "video", "csv")  # schemes where everything after the colon is a path
 PATHS_TO_HASH = ("watch", "genicam")  # a path up to the #
 PATH_OPTIONS = ("pki", "users", "password_file", "secret_file", "ca", "cert", "key")
@@ -28,6 +36,37 @@ def split(url: str, schemes: Collection[str], kind: str, example: str) -> tuple[
     if not url.isprintable() and scheme not in PATHS:
         raise SettingsError(f"{redact(url)!r}: holds a character that can not be printed; expected an address")
     return scheme, where
+
+
+def options(cls: type[T], text: str, url: str) -> T:
+    """An instance of the dataclass cls from name=value&name=value; %XX is decoded. url is for messages."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
+    except ValueError:
+        raise SettingsError(f"{redact(url)}: bad query field; expected NAME=VALUE&NAME=VALUE") from None
+    return settings.read(cls, typed(cls, pairs, url), redact(url))
+
+
+def typed(cls: type, pairs: Collection[tuple[str, str]], url: str) -> dict[str, Any]:
+    """The values of (name, text) as the fields of cls want them; what does not fit stays text, for the reader."""
+    hints = get_type_hints(cls)
+    kinds = {field.name: hints[field.name] for field in fields(cls)}
+    given: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in given:
+            raise SettingsError(f"{redact(url)}: {redact(name)} is given twice")
+        given[name] = _typed(kinds.get(name), text)
+    return given
+
+
+def _typed(kind: Any, text: str) -> Any:
+    kinds = get_args(kind) or (kind,)  # of X | None, too
+    try:
+        if bool in kinds:
+            return {"true": True, "false": False}.get(text, text)
+        return int(text) if int in kinds else float(text) if float in kinds else text
+    except ValueError:
+        return text
 
 
 def below(url: str, folder: Path) -> str:

@@ -23,6 +23,33 @@ CONNECT_S = 10
 
 def open_database(url: str, *, make: bool) -> Engine:
     """The store in this database. SettingsError for a URL that is none or holds a password; LineError otherwise."""
+    engine = _engine(url)
+    try:
+        with engine.begin() as connection:
+            _bring_up(connection, where(engine), make)
+    except DBAPIError as error:
+        engine.dispose()
+        raise LineError(why(error, where(engine))) from None
+    except LineError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def version_at(url: str) -> tuple[str, int]:
+    """(name for people, version of the tables, 0 where there are none); nothing is changed. The same errors."""
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            return where(engine), migrate.version_of(connection) if "alembic_version" in there else 0
+    except DBAPIError as error:
+        raise LineError(why(error, where(engine))) from None
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -46,15 +73,6 @@ def open_database(url: str, *, make: bool) -> Engine:
     except ModuleNotFoundError:
         raise MissingExtra("a store in PostgreSQL", "psycopg", "postgres") from None
     event.listen(engine, "connect", _connected)
-    try:
-        with engine.begin() as connection:
-            _bring_up(connection, where(engine), make)
-    except DBAPIError as error:
-        engine.dispose()
-        raise LineError(why(error, where(engine))) from None
-    except LineError:
-        engine.dispose()
-        raise
     return engine
 
 

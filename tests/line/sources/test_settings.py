@@ -15,24 +15,28 @@ def test_the_tail_of_a_url():
     )
 
 
-def test_the_tail_goes_before_the_table():
-    assert with_tail("x:a#gain_db=1", "a#gain_db=1", Camera(gain_db=2, exposure_us=5))[1] == Camera(5, 1)
+def test_what_a_table_says_is_not_said_again_in_the_tail():
+    assert with_tail("x:a#gain_db=1", "a#gain_db=1", Camera(exposure_us=5))[1] == Camera(5, 1)
     assert with_tail("x:a", "a", Camera(gain_db=2))[1] == Camera(gain_db=2)
+    with pytest.raises(SettingsError, match="gain_db is set beside this URL, too; leave one of the two out"):
+        with_tail("x:a#gain_db=1", "a#gain_db=1", Camera(gain_db=2, exposure_us=5))
 
 
 @pytest.mark.parametrize(
     ("tail", "says"),
     [
-        ("exposre_us=3", r"'x:a#exposre_us=3': exposre_us: unknown key; did you mean exposure_us\?"),
+        ("exposre_us=3", r"'basler:a#exposre_us=\*\*\*': exposre_us: unknown key; did you mean exposure_us\?"),
         ("exposure_us=fast", "exposure_us: expected a number, got 'fast'"),
         ("exposure_us=0", "exposure_us: expected a number above 0, got 0.0"),
         ("exposure_us=nan", "exposure_us: expected a number above 0, got nan"),
         ("exposure_us", "after the # expected key=value"),
         ("", "after the # expected key=value"),
-        ("gain_db=1,gain_db=2", "gain_db is there twice"),
+        ("gain_db=1,gain_db=2", "gain_db is given twice"),
         ("gain_db=inf", "gain_db: expected a number, got inf"),
         ("trigger=sofware", "trigger: expected one of 'free', 'software', 'hardware', got 'sofware'"),
-        ("roi=640,480", r"roi: expected WIDTHxHEIGHT\+X\+Y such as 640x480\+16\+0, got '640'"),
+        ("roi=640:480", r"roi: expected WIDTHxHEIGHT\+X\+Y such as 640x480\+16\+0, got '640:480'"),
+        ("roi=640,480", "after the # expected key=value,key=value"),
+        ("white_balance=1:x", "white_balance: expected RED:GREEN:BLUE such as 1.2:1:1.7, got '1:x'"),
         ("roi=0x480+0+0", "roi: expected x, y from 0 and width, height from 1"),
         ("white_balance=1:2", "white_balance: expected a list of 3: a number, got"),
         ("white_balance=1:2:0", "white_balance: expected three gains above 0"),
@@ -41,7 +45,7 @@ def test_the_tail_goes_before_the_table():
 )
 def test_wrong_settings_are_sentences(tail, says):
     with pytest.raises(SettingsError, match=says):
-        with_tail(f"x:a#{tail}", f"a#{tail}", Camera())
+        with_tail(f"basler:a#{tail}", f"a#{tail}", Camera())
 
 
 def test_a_table_reads_the_same_record():

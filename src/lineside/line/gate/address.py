@@ -1,11 +1,11 @@
-"""//HOST:PORT?key=value&…, as gates are named: a host, a port, and settings of a dataclass."""
+"""//HOST:PORT?key=value&…, as gates and servers are named: a host, a port, and settings of a dataclass."""
 
-from dataclasses import fields
-from typing import TypeVar, get_type_hints
-from urllib.parse import parse_qsl, urlsplit
+from typing import TypeVar
+from urllib.parse import urlsplit
 
-from lineside import settings
 from lineside.errors import SettingsError
+from lineside.line.url import options
+from lineside.redact import redact
 
 T = TypeVar("T")
 
@@ -16,24 +16,12 @@ def address(url: str, where: str, cls: type[T], port: int) -> tuple[str, int, T]
     try:
         parts = urlsplit("x:" + where)
         found = parts.port or port
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise SettingsError(f"{url!r}: {error}; expected such as {example}") from None
-    if not parts.hostname or parts.path or parts.fragment or parts.username is not None:
-        raise SettingsError(f"{url!r}: expected HOST or HOST:PORT after //, and settings after ?, such as {example}")
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise SettingsError(f"{url!r}: {max(names, key=names.count)} is given twice")
-    hints = get_type_hints(cls)
-    kinds = {field.name: hints[field.name] for field in fields(cls)}  # pyright: ignore[reportArgumentType]
-    values = {name: _number(value, kinds.get(name)) for name, value in pairs}
-    return parts.hostname, found, settings.read(cls, values, url)
-
-
-def _number(text: str, kind: object) -> int | float | bool | str:
-    if kind is bool:
-        return {"true": True, "false": False}.get(text, text)
-    try:
-        return int(text) if kind is int else float(text) if kind is float else text
     except ValueError:
-        return text  # the reader of settings says what was expected
+        raise SettingsError(
+            f"{redact(url)!r}: Port out of range, or a host that is none; expected such as {example}"
+        ) from None
+    if not parts.hostname or parts.path or parts.fragment or parts.username is not None:
+        raise SettingsError(
+            f"{redact(url)!r}: expected HOST or HOST:PORT after //, and settings after ?, such as {example}"
+        )
+    return parts.hostname, found, options(cls, parts.query, url)

@@ -26,14 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def connect(url: str, where: str, bundle: Path | None) -> Sink:
-    if not where:
-        raise SettingsError(f"{url!r}: expected a file, such as csv:results.csv")
-    if bundle:
-        outside(bundle, where)
-    try:
-        file = os.open(where, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise LineError(f"{url}: can not be opened ({error.strerror}); name a file in a writable folder") from None
+    file = _open(url, where, bundle, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         _claim(file, url)
         if _needs_header(file, url):
@@ -46,6 +39,36 @@ def connect(url: str, where: str, bundle: Path | None) -> Sink:
         _write(file, b"".join(line([field(value) for value in written(one).values()]) for one in group), url)
 
     return Sink(url, tell, lambda: os.close(file))
+
+
+def probe(url: str, where: str, bundle: Path | None) -> str:
+    """Whether rows can be appended there; nothing is made or written."""
+    if where and not os.path.lexists(where):
+        folder = os.path.dirname(where) or "."
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise LineError(f"{url}: the folder {folder} is not there, or not ours to write; name a writable folder")
+        if bundle:
+            outside(bundle, where)
+        return "a new file"
+    file = _open(url, where, bundle, os.O_RDWR | os.O_APPEND)
+    try:
+        _claim(file, url)
+        _needs_header(file, url)
+        return f"goes on with a file of {os.fstat(file).st_size:,} bytes"
+    finally:
+        os.close(file)
+
+
+def _open(url: str, where: str, bundle: Path | None, flags: int) -> int:
+    if not where:
+        raise SettingsError(f"{url!r}: expected a file, such as csv:results.csv")
+    if bundle:
+        outside(bundle, where)
+    try:
+        return os.open(where, flags, 0o644)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = getattr(error, "strerror", None) or error
+        raise LineError(f"{url}: can not be opened ({why}); name a file in a writable folder") from None
 
 
 def line(values: Sequence[Any]) -> bytes:

@@ -5,12 +5,12 @@ with its default settings 300 of 300 such messages were gone. So a result is don
 id on TOPIC/ack; until then it stays in the outbox and is sent again.
 
     TOPIC/result   QoS 1, not retained   message.py
-    TOPIC/event    QoS 1, not retained   message.py, with events=yes only
+    TOPIC/event    QoS 1, not retained   message.py, with events=true only
     TOPIC/ack      QoS 1, to us          acknowledgement.py
     TOPIC/status   QoS 1, retained       {"state": "online" | "offline" | "lost", …}; "lost" is the last will
 
 MQTT 5 (paho-mqtt 2), clean start: nothing is left to the broker's session. One thread, the courier's, runs the network
-too; a connection that fails is thrown away. TLS and a user are the rule; `plain=yes` and `anonymous=yes` ask for less.
+too; a connection that fails is thrown away. TLS and a user are the rule; plain=true and anonymous=true ask for less.
 The client id is the same after a restart, so that the broker ends a dead connection, and its last will, first.
 """
 
@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import socket
 import ssl
 import threading
@@ -31,34 +32,57 @@ from urllib.parse import urlsplit
 
 from lineside import __version__
 from lineside.errors import LineError, MissingExtra, SettingsError
-from lineside.line.secret import private, secret
+from lineside.line.secret import secret
 from lineside.line.sink.acknowledgement import acknowledged_id
 from lineside.line.sink.durable import LIMIT, Durable, Wire
 from lineside.line.sink.message import payload
-from lineside.line.sink.options import number, options, whole, yes
+from lineside.line.url import options
+from lineside.private import private_file
+from lineside.redact import redact
 from lineside.store.outbox import Letter
 from lineside.store.records import Event
 
-OPTIONS = {  # name: what it expects
-    "user": "a user name",
-    "password-file": "a file (mode 600) with the password",
-    "password-env": "the name of the environment variable with the password",
-    "ca": "a PEM file with the certificates of who may sign the broker's",
-    "cert": "a PEM file with our certificate",
-    "key": "a PEM file (mode 600) with its key",
-    "plain": "yes: not encrypted",
-    "anonymous": "yes: no user",
-    "window": "how many results may be under way at once",
-    "limit": "how many results may wait in the outbox",
-    "events": "yes: events too, on TOPIC/event; the consumer must acknowledge them",
-    "timeout-s": "how long to wait for an acknowledgement before the result is sent again",
-}
 PASSWORD = "LINESIDE_MQTT_PASSWORD"
 CONNECT_S = 5.0
 KEEPALIVE_S = 15
 LOOP_S = 0.05  # how soon a halt is noticed
+MOST_WAITING = 100_000_000
 WINDOW = 20  # a round trip through a broker that gathers small packets (Nagle) takes 90 ms: 11 results a second
 MAX_PACKET = 65_536  # the broker must not send us more: an acknowledgement is 32 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand behind the ? of the URL."""
+
+    user: str | None = None  # who we are for the broker
+    password_file: Path | None = None  # mode 600
+    password_env: str | None = None  # the environment variable with the password; None: PASSWORD
+    ca: Path | None = None  # PEM: who may have signed the broker's certificate; None: the system's
+    cert: Path | None = None  # PEM: our certificate
+    key: Path | None = None  # PEM, mode 600: its key
+    plain: bool = False  # not encrypted
+    anonymous: bool = False  # no user
+    window: int = WINDOW  # results under way at once
+    limit: int = LIMIT  # results that may wait in the outbox
+    events: bool = False  # events too, on TOPIC/event; the consumer must acknowledge them
+    timeout_s: float = 5.0  # without an acknowledgement for so long, the result is sent again
+
+    def __post_init__(self) -> None:
+        if self.user == "" or self.password_env == "":
+            raise ValueError("user and password_env: expected a name, got nothing")
+        if self.plain and (self.ca or self.cert or self.key):
+            raise ValueError("plain=true does not encrypt, so ca, cert and key have no use; leave one out")
+        if self.password_file and self.password_env:
+            raise ValueError("has password_file and password_env; choose one")
+        if self.key and not self.cert:
+            raise ValueError("has a key and no certificate; add cert=PATH")
+        if not 1 <= self.window <= 500:
+            raise ValueError(f"window: expected a whole number from 1 to 500, got {self.window}")
+        if not 1 <= self.limit <= MOST_WAITING:
+            raise ValueError(f"limit: expected a whole number from 1 to {MOST_WAITING}, got {self.limit}")
+        if not 0.1 <= self.timeout_s <= 3600:
+            raise ValueError(f"timeout_s: expected a number from 0.1 to 3600, got {self.timeout_s:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,78 +100,88 @@ class Broker:
 
 
 def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> Durable:
-    try:
-        import paho.mqtt.client  # noqa: F401
-    except ModuleNotFoundError:
-        raise MissingExtra("mqtt:", "paho-mqtt", "mqtt") from None
-    parsed = urlsplit(f"mqtt:{where}")
-    if parsed.password is not None:
-        raise SettingsError(
-            "mqtt:: the URL holds a password, which others can read in the list of processes; name a file with "
-            f"password-file=PATH, or set {PASSWORD}"
-        )
-    try:
-        port = parsed.port
-    except ValueError:
-        raise SettingsError(f"{url}: the port is no number from 1 to 65535") from None
-    topic = parsed.path.strip("/")
-    if not where.startswith("//") or not parsed.hostname or not topic or parsed.fragment:
-        raise SettingsError(f"{url!r}: expected mqtt://HOST/TOPIC, such as mqtt://broker.plant/hall1/station3")
-    if any(c in topic for c in "+#\0"):
-        raise SettingsError(f"{url}: the topic {topic!r} holds a wildcard; a result needs one place to go to")
-    given = options(url, parsed.query, OPTIONS)
-    plain, user = yes(url, given, "plain"), given.get("user", parsed.username)
-    if user is None and not yes(url, given, "anonymous"):
-        raise SettingsError(f"{url}: who are we for the broker? Add user=NAME, or ask for no user with anonymous=yes")
-    if user is not None and yes(url, given, "anonymous"):
-        raise SettingsError(f"{url}: has a user and anonymous=yes; choose one")
-    if plain and {"ca", "cert", "key"} & set(given):
-        raise SettingsError(f"{url}: plain=yes does not encrypt, so ca, cert and key have no use; leave one out")
-    hidden = _password(url, given, user, environment)
-    port = port or (1883 if plain else 8883)
-    key = f"mqtt://{parsed.hostname}:{port}/{topic}"
-    timeout_s = number(url, given, "timeout-s", 5.0, 0.1, 3600)
-    broker = Broker(
-        key, parsed.hostname, port, topic, user, lambda: hidden, None if plain else _tls(url, given), timeout_s
-    )
+    broker, given = _broker(url, where, environment)
 
     def start(who: str, halt: threading.Event) -> Wire:
         return Connection(broker, who, halt)
 
-    window, limit = whole(url, given, "window", WINDOW, 500), whole(url, given, "limit", LIMIT, 100_000_000)
-    return Durable(url, key, start, window, limit, yes(url, given, "events"))
+    return Durable(redact(url), broker.url, start, given.window, given.limit, given.events)
 
 
-def _password(url: str, given: Mapping[str, str], user: str | None, environment: Mapping[str, str]) -> str | None:
-    if "password-file" in given and "password-env" in given:
-        raise SettingsError(f"{url}: has password-file and password-env; choose one")
-    variable = given.get("password-env", PASSWORD)
-    found = secret(given.get("password-file"), variable, environment, "a password")
+def probe(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> str:
+    """Go to the broker under a name of our own, say nothing there, and leave; what was found."""
+    broker, _ = _broker(url, where, environment)
+    connection = Connection(broker, f"look {secrets.token_hex(8)}", threading.Event())
+    connection.look()
+    how = "by TLS" if broker.tls else "not encrypted"
+    return f"the broker answers ({how}); {broker.topic}/ack can be read; nothing was published"
+
+
+def _broker(url: str, where: str, environment: Mapping[str, str]) -> tuple[Broker, Options]:
+    try:
+        import paho.mqtt.client  # noqa: F401
+    except ModuleNotFoundError:
+        raise MissingExtra("mqtt:", "paho-mqtt", "mqtt") from None
+    shown = redact(url)
+    try:
+        parsed = urlsplit(f"mqtt:{where}")
+        port = parsed.port
+    except ValueError:
+        raise SettingsError(f"{shown}: host or port can not be read; the port is no number from 1 to 65535") from None
+    if parsed.password is not None:
+        raise SettingsError(
+            "mqtt:: the URL holds a password, which others can read in the list of processes; name a file with "
+            f"password_file=PATH, or set {PASSWORD}"
+        )
+    topic = parsed.path.strip("/")
+    if not where.startswith("//") or not parsed.hostname or not topic or parsed.fragment:
+        raise SettingsError(f"{shown!r}: expected mqtt://HOST/TOPIC, such as mqtt://broker.plant/hall1/station3")
+    if any(c in topic for c in "+#\0"):
+        raise SettingsError(f"{shown}: the topic holds a wildcard; a result needs one place to go to")
+    given = options(Options, parsed.query, url)
+    user = given.user if given.user is not None else parsed.username
+    if user is not None and given.anonymous:
+        raise SettingsError(f"{shown}: has a user and anonymous=true; choose one")
+    if user is None and not given.anonymous:
+        raise SettingsError(
+            f"{shown}: who are we for the broker? Add user=NAME, or ask for no user with anonymous=true"
+        )
+    hidden = _password(shown, given, user, environment)
+    port = port or (1883 if given.plain else 8883)
+    key = f"mqtt://{parsed.hostname}:{port}/{topic}"
+    tls = None if given.plain else _tls(shown, given)
+    return Broker(key, parsed.hostname, port, topic, user, lambda: hidden, tls, given.timeout_s), given
+
+
+def _password(url: str, given: Options, user: str | None, environment: Mapping[str, str]) -> str | None:
+    found = secret(given.password_file, given.password_env or PASSWORD, environment, "a password")
     if user is None:
         return None
-    if found is None and "cert" not in given:
-        raise SettingsError(f"{url}: no password for {user}; name a file with password-file=PATH, or set {variable}")
+    if found is None and given.cert is None:
+        raise SettingsError(
+            f"{url}: no password for {user}; name a file with password_file=PATH, or set "
+            f"{given.password_env or PASSWORD}"
+        )
     try:
         return None if found is None else found.decode()
     except UnicodeDecodeError:
         raise SettingsError(f"{url}: the password is not UTF-8") from None
 
 
-def _tls(url: str, given: Mapping[str, str]) -> ssl.SSLContext:
+def _tls(url: str, given: Options) -> ssl.SSLContext:
     """Certificates and host name are checked, always; TLS 1.2 or newer."""
-    if "key" in given and "cert" not in given:
-        raise SettingsError(f"{url}: has a key and no certificate; add cert=PATH")
     try:
-        context = ssl.create_default_context(cafile=given.get("ca"))
+        context = ssl.create_default_context(cafile=given.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslsocket_class = _Closing
-        if "cert" in given:
-            key = given.get("key", given["cert"])
-            private(os.stat(key), key, "a key")
-            context.load_cert_chain(given["cert"], given.get("key"), password=_no_password)
-    except OSError as error:  # ssl.SSLError is one
+        if given.cert:
+            key = given.key or given.cert
+            private_file(key, "a key")
+            context.load_cert_chain(given.cert, given.key, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a name with a zero byte a ValueError
         raise SettingsError(
-            f"{url}: the certificates can not be used ({error.strerror or error}); look at ca, cert and key"
+            f"{url}: the certificates can not be used ({getattr(error, 'strerror', None) or error}); look at ca, cert "
+            "and key"
         ) from None
     return context
 
@@ -195,8 +229,16 @@ class Connection:
 
     def ready(self) -> None:
         if self._client is None:
-            self._connect()
+            client = self._new()
+            client.will_set(f"{self._broker.topic}/status", self._status("lost"), qos=1, retain=True)
+            self._connect(client)
+            client.publish(f"{self._broker.topic}/status", self._status("online"), qos=1, retain=True)
         self._loop(0)
+
+    def look(self) -> None:
+        """Connect and leave, without a last will or a word on any topic. LineError where that is refused."""
+        self._connect(self._new())
+        self._drop()
 
     def idle(self) -> None:
         if self._client is not None:
@@ -236,16 +278,13 @@ class Connection:
         except (OSError, ValueError, RuntimeError):
             pass  # it was a courtesy: the last will says the same
 
-    def _connect(self) -> None:
+    def _new(self) -> Any:
         import paho.mqtt.client as mqtt
         from paho.mqtt.enums import CallbackAPIVersion
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
 
         broker = self._broker
         client = mqtt.Client(CallbackAPIVersion.VERSION2, self._id, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
         client.connect_timeout = CONNECT_S
-        client.will_set(f"{broker.topic}/status", self._status("lost"), qos=1, retain=True)
         if broker.user is not None:
             client.username_pw_set(broker.user, broker.password())
         if broker.tls:
@@ -255,6 +294,14 @@ class Connection:
         client.on_subscribe = lambda c, u, mid, reasons, properties: self._answers.update(subscribe=reasons[0])
         client.on_publish = self._published
         client.on_message = self._heard
+        return client
+
+    def _connect(self, client: Any) -> None:
+        """To the broker, and to the answers of the consumer. LineError where the broker does not take us."""
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        broker = self._broker
         properties = Properties(PacketTypes.CONNECT)
         properties.MaximumPacketSize = MAX_PACKET
         self._answers.clear()
@@ -270,7 +317,6 @@ class Connection:
         self._await("connect", "takes no connection")
         client.subscribe(f"{broker.topic}/ack", qos=1)
         self._await("subscribe", f"does not let us read {broker.topic}/ack")
-        client.publish(f"{broker.topic}/status", self._status("online"), qos=1, retain=True)
 
     def _await(self, name: str, refusal: str) -> None:
         until = self._monotonic() + CONNECT_S

@@ -42,8 +42,8 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    pki: str = ""  # folder of certificates and users; "": BUNDLE.opcua
-    users: str = ""  # file of users; "": `users` in there
+    pki: Path | None = None  # folder of certificates and users; None: BUNDLE.opcua
+    users: Path | None = None  # file of users; None: `users` in there
     anonymous: bool = False
     none: bool = False
     keep: int = 100  # results that clients can ask for
@@ -84,24 +84,54 @@ class Door:
 
 
 def connect(url: str, where: str, bundle: Path | None) -> Sink:
+    host, port, given, pki = _asked(url, where, bundle)
+    name = socket.gethostname()
+    uri = f"{URI}:{name}"
+    own = trust.private_folder(pki, uri, name, datetime.now(UTC))
+    server = _Server(url, host, port, given, pki, own, _users(given, pki), uri, bundle)
+    server.start()
+    return Sink(url, server.tell, server.close, server.state)
+
+
+def probe(url: str, where: str, bundle: Path | None) -> str:
+    """Whether the server could start: users, keys, a free port. Nothing is made, and nobody can connect."""
+    host, port, given, pki = _asked(url, where, bundle)
+    made = (pki / "own" / "key.pem").exists()
+    if made:
+        trust.private_folder(pki, "", "", datetime.now(UTC))
+    users = _users(given, pki)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise _no_listening(url, error) from None
+    trusted = len(list((pki / "trusted").glob("*.der")))
+    certificate = "its certificate is there" if made else "its certificate is made at the first start"
+    return f"the port is free; {certificate}; trusted clients: {trusted}, users: {len(users)}"
+
+
+def _asked(url: str, where: str, bundle: Path | None) -> tuple[str, int, Settings, Path]:
+    """(host, port, settings, folder of certificates)."""
     host, port, given = address(url, where, Settings, PORT)
     try:
         import asyncua  # noqa: F401
     except ImportError:
         raise MissingExtra("an OPC UA server", "asyncua", "opcua") from None
-    if not given.pki and bundle is None:
+    if given.pki is None and bundle is None:
         raise SettingsError(f"{url!r}: expected pki=FOLDER, where certificates and users are kept")
-    pki = Path(given.pki or f"{bundle}.opcua")
+    pki = given.pki or Path(f"{bundle}.opcua")
     if bundle:
         outside(bundle, pki)
-    name = socket.gethostname()
-    uri = f"{URI}:{name}"
-    own = trust.private_folder(pki, uri, name, datetime.now(UTC))
-    users_file = Path(given.users) if given.users else pki / "users"
-    users = trust.read_users(users_file) if users_file.exists() or not given.anonymous else {}
-    server = _Server(url, host, port, given, pki, own, users, uri, bundle)
-    server.start()
-    return Sink(url, server.tell, server.close, server.state)
+    return host, port, given, pki
+
+
+def _users(given: Settings, pki: Path) -> dict[str, tuple[bytes, bytes]]:
+    file = given.users or pki / "users"
+    return trust.read_users(file) if file.exists() or not given.anonymous else {}
+
+
+def _no_listening(url: str, error: OSError) -> LineError:
+    return LineError(f"{url}: can not listen there ({error.strerror}); is another server on this port?")
 
 
 class _Server:
@@ -177,9 +207,7 @@ class _Server:
         try:
             await server.start()
         except OSError as error:
-            raise LineError(
-                f"{self._url}: can not listen there ({error.strerror}); is another server on this port?"
-            ) from None
+            raise _no_listening(self._url, error) from None
         self._ready.set()
         try:
             while True:

@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lineside.errors import LineError, SettingsError
+from lineside.private import private_file
 
 CERTIFICATE_DAYS = 3650
 REJECTED = 20
@@ -33,7 +33,7 @@ NO_USER = b"no such user"  # hashed in place of a user who is not there, so that
 
 
 def private_folder(path: Path, uri: str, host: str, now: datetime) -> tuple[Path, Path]:
-    """(certificate, key) of the server; makes what is missing. LineError where others could read the key."""
+    """(certificate, key) of the server; makes what is missing. SettingsError where others can read the key."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("own", "trusted", "rejected"):
@@ -43,21 +43,8 @@ def private_folder(path: Path, uri: str, host: str, now: datetime) -> tuple[Path
     certificate, key = path / "own" / "certificate.der", path / "own" / "key.pem"
     if not key.exists():
         _make(certificate, key, uri, host, now)
-    only_ours(key)
+    private_file(key, "the server's key")
     return certificate, key
-
-
-def only_ours(path: Path) -> None:
-    """LineError unless the file is ours, and nobody else's to read or write."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise LineError(f"{path}: can not be read ({error.strerror})") from None
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise LineError(
-            f"{path}: mode {stat.S_IMODE(found.st_mode):04o}, owner {found.st_uid}: others may read or change it; "
-            f"expected 0600 and owner {os.geteuid()}: chmod 600 {path}"
-        )
 
 
 def trusts(path: Path, der: bytes, now: datetime) -> str:
@@ -85,10 +72,10 @@ def password_line(name: str, password: str, salt: bytes) -> str:
 
 
 def read_users(path: Path) -> dict[str, tuple[bytes, bytes]]:
-    """name → (salt, hash). LineError names the line that is wrong, and a file that others may read."""
+    """name → (salt, hash). LineError names the line that is wrong; SettingsError a file that others can read."""
     if not path.exists():
         raise LineError(f"{path}: is not there, so nobody could log in; expected a file of users, {_how(path)}")
-    only_ours(path)
+    private_file(path, "the users' passwords")
     users: dict[str, tuple[bytes, bytes]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -166,7 +153,7 @@ def main(arguments: list[str]) -> int:
         line = password_line(name, password, secrets.token_bytes(16))
         before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if before:
-            only_ours(path)
+            private_file(path, "the users' passwords")
     except (LineError, SettingsError) as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lineside.errors import LineError, SettingsError
 from lineside.line.sink.sink import Sink, written
+from lineside.redact import redact
 from lineside.store.records import Inspection
 
 
 def connect(url: str, where: str, bundle: Path | None) -> Sink:
-    if where:
-        raise SettingsError(f"{url!r}: stdout: takes nothing after the colon; a file is csv:{where}")
+    probe(url, where, bundle)
 
     def tell(group: Sequence[Inspection]) -> None:
         try:
@@ -29,3 +29,10 @@ def connect(url: str, where: str, bundle: Path | None) -> Sink:
             ) from None
 
     return Sink(url, tell, lambda: None)
+
+
+def probe(url: str, where: str, bundle: Path | None) -> str:
+    """There is nothing to reach; what was found."""
+    if where:
+        raise SettingsError(f"{redact(url)!r}: stdout: takes nothing after the colon; a file is csv:PATH")
+    return "results go to this command's standard output"

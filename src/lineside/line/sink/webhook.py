@@ -5,7 +5,7 @@ message.py's, with `Idempotency-Key: ID` of the result or event: the same has th
 sent. signature.py has the signature. Python's own http.client does it: it follows no redirect, asks no proxy, and needs
 no package; httpx would bring connection pools and HTTP/2, of which one request after another has no use.
 
-https is required, except for a loopback address, or where `plain=yes` asks for less. A redirect is refused: it would
+https is required, except for a loopback address, or where `plain=true` asks for less. A redirect is refused: it would
 lead results to somewhere that nobody named. The connection stays open between results while the receiver lets it.
 """
 
@@ -27,22 +27,36 @@ from lineside.errors import LineError, SettingsError
 from lineside.line.secret import secret
 from lineside.line.sink.durable import LIMIT, Durable, Wire
 from lineside.line.sink.message import payload
-from lineside.line.sink.options import number, options, whole, yes
 from lineside.line.sink.signature import HEADER, sign
+from lineside.line.url import options
+from lineside.redact import redact
 from lineside.store.outbox import Letter
 
-OPTIONS = {
-    "secret-file": "a file (mode 600) with the secret that signs",
-    "secret-env": "the name of the environment variable with the secret",
-    "ca": "a PEM file with the certificates of who may sign the receiver's",
-    "plain": "yes: http, not encrypted",
-    "limit": "how many results may wait in the outbox",
-    "events": "yes: events too, as requests of their own",
-    "timeout-s": "how long a receiver may take for his answer",
-}
 SECRET = "LINESIDE_WEBHOOK_SECRET"
 MIN_SECRET = 16  # bytes
+MOST_WAITING = 100_000_000
 MAX_ANSWER = 65_536  # bytes that are read of an answer, so that the connection can be used again
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may stand behind the # of the URL."""
+
+    secret_file: Path | None = None  # mode 600: the secret that signs
+    secret_env: str | None = None  # the environment variable with it; None: SECRET
+    ca: Path | None = None  # PEM: who may have signed the receiver's certificate; None: the system's
+    plain: bool = False  # http to another machine, not encrypted
+    limit: int = LIMIT  # results that may wait in the outbox
+    events: bool = False  # events too, as requests of their own
+    timeout_s: float = 5.0  # for a whole request and answer
+
+    def __post_init__(self) -> None:
+        if self.secret_file and self.secret_env:
+            raise ValueError("has secret_file and secret_env; choose one")
+        if not 1 <= self.limit <= MOST_WAITING:
+            raise ValueError(f"limit: expected a whole number from 1 to {MOST_WAITING}, got {self.limit}")
+        if not 0.1 <= self.timeout_s <= 600:
+            raise ValueError(f"timeout_s: expected a number from 0.1 to 600, got {self.timeout_s:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,37 +71,51 @@ class Receiver:
 
 
 def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> Durable:
-    parsed = urlsplit(where)
-    if parsed.username is not None or parsed.password is not None:
-        raise SettingsError(
-            "webhook:: the URL holds a user or password, which others can read in the list of processes; requests are "
-            f"signed instead, with the secret from secret-file=PATH or {SECRET}"
-        )
-    shown = f"webhook:{where.partition('#')[0].partition('?')[0]}"  # a query may hold a receiver's token
-    try:
-        port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    except ValueError:
-        raise SettingsError(f"{shown}: the port is no number from 1 to 65535") from None
-    if parsed.scheme not in ("https", "http") or not parsed.hostname:
-        raise SettingsError(f"{shown}: expected webhook:https://HOST/PATH, such as webhook:https://mes.plant/results")
-    if any(c <= " " or c > "~" for c in parsed.path + parsed.query):
-        raise SettingsError(f"{shown}: path and query must be written with %XX where they are not plain ASCII")
-    given = options(shown, parsed.fragment, OPTIONS)
-    if parsed.scheme == "http" and not (_loopback(parsed.hostname) or yes(shown, given, "plain")):
-        raise SettingsError(f"{shown}: http is not encrypted; use https, or ask for it with #plain=yes")
-    hidden = _secret(shown, given, environment)
-    target = (parsed.path or "/") + (f"?{parsed.query}" if parsed.query else "")
-    receiver = Receiver(
-        shown, parsed.hostname, port, target, hidden, _tls(shown, parsed.scheme, given),
-        number(shown, given, "timeout-s", 5.0, 0.1, 600),
-    )  # fmt: skip
+    receiver, key, given = _receiver(where, environment)
 
     def start(who: str, halt: threading.Event) -> Wire:
         return Post(receiver)
 
-    key = f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}"
-    limit, events = whole(shown, given, "limit", LIMIT, 100_000_000), yes(shown, given, "events")
-    return Durable(shown, key, start, 1, limit, events)
+    return Durable(receiver.url, key, start, 1, given.limit, given.events)
+
+
+def probe(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> str:
+    """Connect to the receiver, with TLS, and leave without a request; what was found."""
+    receiver, _, _ = _receiver(where, environment)
+    post = Post(receiver)
+    try:
+        post.look()
+    finally:
+        post.close()
+    how = "its certificate is trusted" if receiver.tls else "not encrypted"
+    return f"the receiver answers at {receiver.host}:{receiver.port} ({how}); nothing was posted"
+
+
+def _receiver(where: str, environment: Mapping[str, str]) -> tuple[Receiver, str, Options]:
+    """(receiver, key of its outbox, options)."""
+    shown = redact(f"webhook:{where.partition('#')[0].partition('?')[0]}")  # a query may hold a receiver's token
+    try:
+        parsed = urlsplit(where)
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    except ValueError:
+        raise SettingsError(f"{shown}: the port is no number from 1 to 65535, or the host can not be read") from None
+    if parsed.username is not None or parsed.password is not None:
+        raise SettingsError(
+            "webhook:: the URL holds a user or password, which others can read in the list of processes; requests are "
+            f"signed instead, with the secret from secret_file=PATH or {SECRET}"
+        )
+    if parsed.scheme not in ("https", "http") or not parsed.hostname:
+        raise SettingsError(f"{shown}: expected webhook:https://HOST/PATH, such as webhook:https://mes.plant/results")
+    if any(c <= " " or c > "~" for c in parsed.path + parsed.query):
+        raise SettingsError(f"{shown}: path and query must be written with %XX where they are not plain ASCII")
+    given = options(Options, parsed.fragment, shown)
+    if parsed.scheme == "http" and not (_loopback(parsed.hostname) or given.plain):
+        raise SettingsError(f"{shown}: http is not encrypted; use https, or ask for it with #plain=true")
+    hidden = _secret(shown, given, environment)
+    target = (parsed.path or "/") + (f"?{parsed.query}" if parsed.query else "")
+    tls = _tls(shown, parsed.scheme, given)
+    receiver = Receiver(shown, parsed.hostname, port, target, hidden, tls, given.timeout_s)
+    return receiver, f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}", given
 
 
 def _loopback(host: str) -> bool:
@@ -97,13 +125,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _secret(url: str, given: Mapping[str, str], environment: Mapping[str, str]) -> bytes:
-    if "secret-file" in given and "secret-env" in given:
-        raise SettingsError(f"{url}: has secret-file and secret-env; choose one")
-    variable = given.get("secret-env", SECRET)
-    found = secret(given.get("secret-file"), variable, environment, "a secret")
+def _secret(url: str, given: Options, environment: Mapping[str, str]) -> bytes:
+    variable = given.secret_env or SECRET
+    found = secret(given.secret_file, variable, environment, "a secret")
     if found is None:
-        raise SettingsError(f"{url}: no secret to sign with; name a file with #secret-file=PATH, or set {variable}")
+        raise SettingsError(f"{url}: no secret to sign with; name a file with #secret_file=PATH, or set {variable}")
     if len(found) < MIN_SECRET:
         raise SettingsError(
             f"{url}: the secret has {len(found)} bytes, at least {MIN_SECRET} are needed: openssl rand -hex 32"
@@ -111,14 +137,14 @@ def _secret(url: str, given: Mapping[str, str], environment: Mapping[str, str]) 
     return found
 
 
-def _tls(url: str, scheme: str, given: Mapping[str, str]) -> ssl.SSLContext | None:
+def _tls(url: str, scheme: str, given: Options) -> ssl.SSLContext | None:
     if scheme == "http":
         return None
     try:
-        context = ssl.create_default_context(cafile=given.get("ca"))
-    except OSError as error:
+        context = ssl.create_default_context(cafile=given.ca)
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{url}: the certificates can not be used ({error.strerror or error}); look at ca"
+            f"{url}: the certificates can not be used ({getattr(error, 'strerror', None) or error}); look at ca"
         ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
@@ -141,6 +167,13 @@ class Post:
 
     def idle(self) -> None:
         """Nothing to keep up."""
+
+    def look(self) -> None:
+        """Connect, and send nothing. LineError where nobody answers, or someone who is not trusted."""
+        try:
+            self._open().connect()
+        except _FAILURES as error:
+            raise self._unheard(error) from None
 
     def deliver(self, letters: Sequence[Letter]) -> Collection[str]:
         done: list[str] = []
@@ -166,12 +199,16 @@ class Post:
         try:
             status = self._answer(body, headers)
         except _FAILURES as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise LineError(f"{url}: no answer ({reason}); results wait in the outbox; look at the receiver") from None
+            raise self._unheard(error) from None
         if 300 <= status < 400:
             raise LineError(f"{url}: answers with a redirect ({status}), which is refused; name the place itself")
         if not 200 <= status < 300:
             raise LineError(f"{url}: answers {status}; the result is sent again later; look at the receiver")
+
+    def _unheard(self, error: Exception) -> LineError:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        url = self._receiver.url
+        return LineError(f"{url}: no answer ({reason}); results wait in the outbox; look at the receiver")
 
     def _answer(self, body: bytes, headers: Mapping[str, str]) -> int:
         if self._connection is not None:

@@ -10,9 +10,11 @@ None always means: leave the camera as it is.
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from lineside.errors import SettingsError
+from lineside.line.url import typed
+from lineside.redact import redact
 from lineside.settings import read
 
 Trigger = Literal["free", "software", "hardware"]
@@ -45,20 +47,30 @@ class Camera:
 
 
 def with_tail(url: str, where: str, camera: Camera) -> tuple[str, Camera]:
-    """The address without its "#key=value,…", and the camera with those values put in. SettingsError as a sentence."""
+    """The address without its "#key=value,…", and the camera with those values put in. SettingsError as a sentence.
+
+    What the camera says already is not said again: of two values nobody could tell which one was meant.
+    """
     address, hash_, tail = where.partition("#")
     if not hash_:
         return where, camera
-    given: dict[str, Any] = {}
+    shown = redact(url)
+    pairs: list[tuple[str, str]] = []
     for item in tail.split(","):
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise SettingsError(f"{url!r}: after the # expected key=value,key=value such as #trigger=software")
-        if key in given:
-            raise SettingsError(f"{url!r}: {key} is there twice")
-        given[key] = _value(url, key, text)
+            raise SettingsError(f"{shown!r}: after the # expected key=value,key=value such as #trigger=software")
+        pairs.append((key, text))
+    given = typed(Camera, pairs, url)
+    if "roi" in given:
+        given["roi"] = _roi(shown, given["roi"])
+    if "white_balance" in given:
+        given["white_balance"] = _gains(shown, given["white_balance"])
+    for field in fields(camera):
+        if field.name in given and getattr(camera, field.name) != field.default:
+            raise SettingsError(f"{shown!r}: {field.name} is set beside this URL, too; leave one of the two out")
     values = {field.name: getattr(camera, field.name) for field in fields(camera)} | given
-    return address, read(Camera, values, repr(url))
+    return address, read(Camera, values, repr(shown))
 
 
 def refuse(url: str, camera: Camera, what: str, allowed: tuple[str, ...] = ()) -> None:
@@ -70,22 +82,18 @@ def refuse(url: str, camera: Camera, what: str, allowed: tuple[str, ...] = ()) -
             raise SettingsError(f"{url}: {what} has no {field.name} ({value!r} was asked for); leave it out{can}")
 
 
-def _value(url: str, key: str, text: str) -> Any:
-    if key == "trigger":
-        return text
-    if key == "roi":
-        found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text)
-        if not found:
-            raise SettingsError(f"{url!r}: roi: expected WIDTHxHEIGHT+X+Y such as 640x480+16+0, got {text!r}")
-        width, height, x, y = map(int, found.groups())
-        return x, y, width, height
-    if key == "white_balance":
-        return tuple(_number(url, key, part) for part in text.split(":"))
-    return _number(url, key, text) if key in {field.name for field in fields(Camera)} else text
+def _roi(shown: str, text: str) -> tuple[int, ...]:
+    found = re.fullmatch(r"(\d{1,9})x(\d{1,9})\+(\d{1,9})\+(\d{1,9})", text, re.ASCII)
+    if not found:
+        raise SettingsError(f"{shown!r}: roi: expected WIDTHxHEIGHT+X+Y such as 640x480+16+0, got {redact(text)!r}")
+    width, height, x, y = map(int, found.groups())
+    return x, y, width, height
 
 
-def _number(url: str, key: str, text: str) -> float:
+def _gains(shown: str, text: str) -> tuple[float, ...]:
     try:
-        return float(text)
+        return tuple(map(float, text.split(":")))
     except ValueError:
-        raise SettingsError(f"{url!r}: {key}: expected a number, got {text!r}") from None
+        raise SettingsError(
+            f"{shown!r}: white_balance: expected RED:GREEN:BLUE such as 1.2:1:1.7, got {redact(text)!r}"
+        ) from None
