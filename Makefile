@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo plant test lint bench clean
 BENCHMARKS := learning_parts scale_check scale_train inference line_overhead gate training accuracy near_duplicates ledger depth stem_gradients combine drift
 
 help: ## what there is
@@ -25,6 +25,9 @@ $(DONE): pyproject.toml constraints.txt
 
 demo: $(DONE) ## check, train, evaluate, export and run on the built-in nuts
 	$(BIN)/lineside demo
+
+plant: $(DONE) ## camera, line, PLC, MES and SCADA on this machine (needs mosquitto)
+	$(BIN)/python examples/plant/plant.py
 
 test: $(DONE) ## all tests, lint, types, structure, docs: what CI runs
 	$(BIN)/ruff format --check .
