@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from lineside.errors import LineError
 from lineside.line.decide import answerer, pixels
-from lineside.line.run import run
 from lineside.line.sink import mqtt
 from lineside.line.source.frame import Frame, Source
 from lineside.line.source.pixels import CHANNELS, SAME, Y_AT, converter
 from lineside.line.station import Answered
 from lineside.store.open import open_store
 from lineside.store.outbox import Letter
-from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
+from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, run, stub
 from tests.store.rows import a_run, inspection
 
 FORMATS = [
