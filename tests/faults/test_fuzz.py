@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from lineside.errors import LineError
 from lineside.line.decide import answerer, pixels
+from lineside.line.events import Answered
 from lineside.line.sink import mqtt
 from lineside.line.source.frame import Frame, Source
 from lineside.line.source.pixels import CHANNELS, SAME, Y_AT, converter
-from lineside.line.station import Answered
 from lineside.store.open import open_store
 from lineside.store.outbox import Letter
 from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, run, stub

@@ -111,11 +111,11 @@ def run(
     inspected at once; if not, an order (control.Asked) in the inbox starts it. resettable: such orders can come; a
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
-    instead, and closed at the end; a source that came to its end is not closed. service, a service manager, hears that the
-    line is ready, alive, stopping. Drift stops nothing: say is told of its alarms, of states, and of durable sinks in
-    trouble, at once and in other threads. The summary's `fault` says why the line stopped by itself. SettingsError for
-    a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError where engine, store
-    or gate does not start, or a rounded model answers otherwise than it did.
+    instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
+    that the line is ready, alive, stopping. Drift stops nothing: say is told of its alarms, of states, and of durable
+    sinks in trouble, at once and in other threads. The summary's `fault` says why the line stopped by itself.
+    SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
+    where engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.store.open import identity
