@@ -57,6 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import json
+    import os
     import queue
 
     import numpy as np
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.line.control import Finish, Inbox
     from lineside.line.open import opened
     from lineside.line.summary import text
+    from lineside.line.systemd import service
     from lineside.progress import bar
     from lineside.settings import plain
 
@@ -95,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
                 resettable=settings.control.socket is not None,
                 gate=it.gate,
                 inbox=inbox,
+                service=service(os.environ, os.getpid()),
                 say=lambda sentence: print(sentence, file=sys.stderr),
                 progress=progress,
             )

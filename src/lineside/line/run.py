@@ -51,6 +51,7 @@ from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.station import Station
 from lineside.line.summary import Summary, Tally
+from lineside.line.systemd import NOBODY, Service
 from lineside.line.view import PRODUCT, View
 from lineside.progress import Progress, silent
 from lineside.store.records import Inspection, Run, printable
@@ -99,6 +100,7 @@ def run(
     actuate: Actuator = no_actuator,
     gate: Gate | None = None,
     inbox: Inbox | None = None,
+    service: Service = NOBODY,
     say: Callable[[str], None] = unheard,
     progress: Progress = silent,
     now_ns: Callable[[], int] = time.monotonic_ns,
@@ -109,11 +111,11 @@ def run(
     inspected at once; if not, an order (control.Asked) in the inbox starts it. resettable: such orders can come; a
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
-    instead, and closed at the end; a source that came to its end is not closed. Drift stops nothing: say is told of its
-    alarms, of states, and of durable sinks in trouble, at once and in other threads. The summary's `fault` says why the
-    line stopped by itself. SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets
-    its own pace; LineError where engine, store or gate does not start, or a rounded model answers otherwise than it
-    did.
+    instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
+    that the line is ready, alive, stopping. Drift stops nothing: say is told of its alarms, of states, and of durable
+    sinks in trouble, at once and in other threads. The summary's `fault` says why the line stopped by itself.
+    SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
+    where engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.store.open import identity
@@ -266,16 +268,19 @@ def run(
         line.begin(product, autostart)
         for thread in (*threads, *couriers):
             thread.start()
+        service.ready()
         while not line.done:
             try:
-                line.handle(inbox.get(timeout=line.patience_s()))
+                line.handle(inbox.get(timeout=service.patience_s(line.patience_s())))
             except queue.Empty:
                 line.wake()
+            service.alive()
             if halt.is_set() and leaving[0].ident is None:
                 for thread in leaving:
                     thread.start()  # or nobody would leave before the next part comes
         line.end()
     finally:
+        service.stopping()
         halt.set()
         todo.put(None)
         if gate:
