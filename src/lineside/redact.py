@@ -24,26 +24,42 @@ SHOWN = frozenset(  # options without secrets, of all schemes; of a password: wh
         *("exposure_us", "gain_db", "white_balance", "roi", "trigger", "reconnect_s"),
     )
 )
+HARMLESS = ("channel", "subtype", "stream")  # of a camera's query
 HIDDEN = "***"
+LONGEST_NAME = 64
+PUNCTUATION = frozenset(":/?#@=&%\\")
+_IN_A_PATH = re.compile(r"(?i)((?:pass\w*|pwd|pw|token|secret|key)=)[^&/?#]*")  # some cameras ask for it there
 _PORT = re.compile(r"(//(?:\[[^\]/?#]*\]|[^/?#:\[]*)):([^/?#]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
 
 
 def redact(url: str) -> str:
     """The address without what may be a secret. A text that is no address stays, but for what stands before an @."""
-    scheme, colon, where = url.partition(":")
-    if not colon or not _SCHEME.fullmatch(scheme):
-        return f"{HIDDEN}{url[url.rindex('@') :]}" if "@" in url else url
+    scheme, _, where = url.partition(":")
+    if not _SCHEME.fullmatch(scheme) or ":" not in url:
+        scheme, where = "", url
     if scheme == "webhook":
         inner, hash_, tail = where.partition("#")
         return f"webhook:{redact(inner)}{hash_}{_options(tail, True)}" if "@" not in tail else f"webhook:{HIDDEN}"
+    begin = f"{scheme}:" if scheme else ""
     people, address = _people(scheme, where)
     if scheme in PATHS:
-        return f"{scheme}:{people}{address}"
+        return f"{begin}{people}{address}"
     address, hash_, tail = address.partition("#")
     address, mark, query = address.partition("?")
+    address = _IN_A_PATH.sub(rf"\1{HIDDEN}", address)
     shown = f"{people}{address}{mark}{_options(query, scheme in OWN_QUERY)}"
-    return f"{scheme}:{shown}{hash_}{_options(tail, scheme in OWN_TAIL)}"
+    return f"{begin}{shown}{hash_}{_options(tail, scheme in OWN_TAIL)}"
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be no address nor part of one: what people call a line, a camera or a setting."""
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable() and text == text.strip() and not set(text) & PUNCTUATION
+
+
+def name(text: str) -> str:
+    """A name as it is; of what is none, nothing."""
+    return text if is_name(text) else HIDDEN
 
 
 def redacted(value: Any) -> Any:
@@ -53,7 +69,7 @@ def redacted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [redacted(one) for one in value]
     if isinstance(value, dict):
-        return {redact(str(name)): HIDDEN if isinstance(one, str) else redacted(one) for name, one in value.items()}
+        return {name(str(key)): HIDDEN if isinstance(one, str) else redacted(one) for key, one in value.items()}
     return value
 
 
@@ -78,7 +94,7 @@ def _options(text: str, ours: bool) -> str:
 
 
 def _option(item: str, ours: bool) -> str:
-    name, equals, _ = item.partition("=")
+    said, equals, _ = item.partition("=")
     if not equals:
         return HIDDEN
-    return item if ours and name in SHOWN else f"{name}={HIDDEN}"
+    return item if (ours and said in SHOWN) or said in HARMLESS else f"{name(said)}={HIDDEN}"

@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lineside.errors import SettingsError
+from lineside.redact import name as shown_name
 from lineside.redact import redact, redacted
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def _record(cls: Any, values: Any, where: str, key: str) -> Any:
     for name in values:
         if name not in known:
             hint = _hint(str(name), values[name], known)
-            raise SettingsError(f"{_at(where, key, redact(str(name)))}: unknown key; {hint}")
+            raise SettingsError(f"{_at(where, key, shown_name(str(name)))}: unknown key; {hint}")
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise SettingsError(f"{_at(where, key, name)}: is required ({_say(hints[name])})")
@@ -106,7 +107,7 @@ def _value(kind: Any, value: Any, where: str, key: str) -> Any:
         if len(kinds) == len(value):
             return tuple(_value(k, v, where, f"{key}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict and isinstance(value, dict):
-        return {str(k): _value(args[1], v, where, f"{key}.{redact(str(k))}") for k, v in value.items()}
+        return {str(k): _value(args[1], v, where, f"{key}.{shown_name(str(k))}") for k, v in value.items()}
     if origin is Literal and value in args:
         return value
     if kind is float and type(value) is int and abs(value) < 2**1000:

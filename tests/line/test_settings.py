@@ -201,7 +201,7 @@ def test_the_flags_make_the_same_record(tmp_path):
             r'which one at the start\? Expected one of m8, m9, such as product = "m8"',
         ),
         ('product = "m9"\n' + CAMERA + ONE, "product: there is no product 'm9'; products: m8"),
-        ('name = " "\n' + CAMERA + ONE, "name: expected a name of 1 to 64 letters, got ' '"),
+        ('name = " "\n' + CAMERA + ONE, "name: expected a name of 1 to 64 letters without :/\\?#@=&%, got ' '"),
         (
             'sinks = ["cvs:x"]\n' + CAMERA + ONE,
             r"sinks\[0\]: 'cvs:x': no sink has the scheme 'cvs'; did you mean csv:x\?",

@@ -79,12 +79,12 @@ READERS = {
     "mqtt": lambda url, where: mqtt._broker(url, where, {"LINESIDE_MQTT_PASSWORD": SECRET}),
     "webhook": lambda url, where: webhook._receiver(where, {"LINESIDE_WEBHOOK_SECRET": SECRET}),
     "nuts": nuts._plan,
-    "rtsp": lambda url, where: rtsp.addresses(where.partition("#")[0]),
+    "rtsp": lambda url, where: rtsp.addresses(where),
     "basler": lambda url, where: with_tail(url, where, Camera()),
 }
 
 
-@pytest.mark.parametrize("scheme", READERS)
+@pytest.mark.parametrize("scheme", [scheme for scheme in READERS if scheme != "nuts"])  # where no secret can stand
 @given(secret_urls())
 @settings(max_examples=60, deadline=None)
 @example("x://anna:Geh3imes-W0rt@h/t")
@@ -110,12 +110,14 @@ def test_no_reader_of_a_url_crashes(scheme, where):
 @example(f"rtsp://anna:a@b#c/{SECRET}@cam/x")
 @example(f"webhook:https://mes/r?token={SECRET}#limit=3")
 @example(f"mqtt://h:{SECRET}/t")
+@example(f"rtsp://cam/user=anna&password={SECRET}&channel=1")
 @example(f"anna:{SECRET}@host")
+@example(f"//h:{SECRET}/t")
+@example(f"anna:b@c:{SECRET}@host")
 def test_what_is_shown_holds_no_secret(url):
     assert SECRET not in redact(url)
     for schemes in (SOURCES, SINKS, GATES):
         refused(split, url, schemes, "source", "folder:PATH")
-        refused(split, url.partition(":")[2], schemes, "source", "folder:PATH")
 
 
 @given(st.one_of(junk, odd, secret_urls()))

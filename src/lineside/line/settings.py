@@ -18,12 +18,12 @@ from lineside.line.sink.catalog import SINKS
 from lineside.line.source.catalog import SOURCES
 from lineside.line.source.settings import Camera
 from lineside.line.url import below, split
-from lineside.redact import redact, redacted
+from lineside.redact import LONGEST_NAME, is_name, redact, redacted
+from lineside.redact import name as shown_name
 from lineside.settings import plain, read, read_toml
 from lineside.store.open import default_store, is_url
 
 CAMERA, PRODUCT = "camera", "product"  # the names where there is only one, and nobody gave it another
-LONGEST_NAME = 64
 LEAST_QUOTA_GB = 0.1  # 100 pictures of a megapixel, and not a quota of which nothing is left in an hour
 Pictures = Literal["none", "rejects", "all"]
 
@@ -203,11 +203,11 @@ class Settings:
         if not self.products:
             raise ValueError("products: expected at least one: [products.NAME] with bundle = PATH")
         for name, product in self.products.items():
-            _named(f"products.{redact(name)}", name)
+            _named(f"products.{shown_name(name)}", name)
             for camera in product.bundles:
                 if camera not in names:
                     raise ValueError(
-                        f"products.{name}.bundles.{redact(camera)}: there is no such camera; there are "
+                        f"products.{name}.bundles.{shown_name(camera)}: there is no such camera; there are "
                         + ", ".join(names)
                     )
             if product.bundles and (missing := [one for one in names if one not in product.bundles]):
@@ -221,7 +221,7 @@ class Settings:
             )
         if self.product is not None and self.product not in self.products:
             raise ValueError(
-                f"product: there is no product {redact(self.product)!r}; products: {', '.join(self.products)}"
+                f"product: there is no product {shown_name(self.product)!r}; products: {', '.join(self.products)}"
             )
 
     @property
@@ -276,7 +276,7 @@ def of_flags(
     """The line of one camera and one bundle, as the flags of `lineside run BUNDLE` describe it."""
     parts = {"max_fps": max_fps, "deadline_ms": deadline_ms, "limit": limit}
     name = bundle.resolve().name.removesuffix(".zip").removesuffix(".bundle")
-    name = name if _is_name(name) else PRODUCT
+    name = name if is_name(name) else PRODUCT
     values = {
         "cameras": [{"source": source}],
         "products": {name: {"bundle": str(bundle)}},
@@ -320,10 +320,6 @@ def _below(line: Settings, folder: Path) -> Settings:
     )
 
 
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= LONGEST_NAME and text.isprintable() and text == text.strip()
-
-
 def _scheme(key: str, url: str, schemes: Collection[str], kind: str, example: str) -> None:
     try:
         split(url, schemes, kind, example)
@@ -332,5 +328,7 @@ def _scheme(key: str, url: str, schemes: Collection[str], kind: str, example: st
 
 
 def _named(key: str, name: str) -> None:
-    if not _is_name(name):
-        raise ValueError(f"{key}: expected a name of 1 to {LONGEST_NAME} letters, got {redact(name)!r}")
+    if not is_name(name):
+        raise ValueError(
+            f"{key}: expected a name of 1 to {LONGEST_NAME} letters without :/?#@=&%, got {redact(name)!r}"
+        )

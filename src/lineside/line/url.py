@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 from lineside import settings
 from lineside.errors import SettingsError
+from lineside.redact import name as shown_name
 from lineside.redact import redact
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def typed(cls: type, pairs: Collection[tuple[str, str]], url: str) -> dict[str, 
     given: dict[str, Any] = {}
     for name, text in pairs:
         if name in given:
-            raise SettingsError(f"{redact(url)}: {redact(name)} is given twice")
+            raise SettingsError(f"{redact(url)}: {shown_name(name)} is given twice")
         given[name] = _typed(kinds.get(name), text)
     return given
 

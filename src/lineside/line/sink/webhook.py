@@ -93,7 +93,7 @@ def probe(url: str, where: str, bundle: Path | None, environment: Mapping[str, s
 
 def _receiver(where: str, environment: Mapping[str, str]) -> tuple[Receiver, str, Options]:
     """(receiver, key of its outbox, options)."""
-    shown = redact(f"webhook:{where.partition('#')[0].partition('?')[0]}")  # a query may hold a receiver's token
+    shown = redact(f"webhook:{where}").partition("#")[0].partition("?")[0]  # a query may hold a receiver's token
     try:
         parsed = urlsplit(where)
         port = parsed.port or (443 if parsed.scheme == "https" else 80)

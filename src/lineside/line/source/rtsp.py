@@ -14,12 +14,13 @@ from lineside.line.source.frame import Source
 from lineside.line.source.live import live
 from lineside.line.source.settings import Camera, refuse, with_tail
 from lineside.line.source.stream import Stream, av_library
+from lineside.redact import redact
 
 OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer"}  # UDP would lose packets, and frames with them
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
-    shown, address = addresses(where.partition("#")[0])
+    shown, address = addresses(where)
     _, camera = with_tail(f"{shown}{''.join(where.partition('#')[1:])}", where, camera)
     refuse(shown, camera, "an RTSP stream", ("timeout_s", "reconnect_s"))
     av = av_library(shown, "rtsp")
@@ -27,19 +28,28 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
 
 
 def addresses(where: str) -> tuple[str, str]:
-    """(without password, as the server wants it) of what stands after rtsp:"""
-    parts = urlsplit(f"rtsp:{where}")
-    if not where.startswith("//") or not parts.hostname:
-        raise SettingsError("rtsp: expected rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST/PATH")
-    if parts.password is None:
-        return parts.geturl(), parts.geturl()
-    place = parts.netloc.rpartition("@")[2]
+    """(without password, as the server wants it) of what stands after rtsp:, without a tail."""
+    said, where = redact(f"rtsp:{where}"), where.partition("#")[0]
+    asked = f"rtsp:{where}"
+    try:
+        parts = urlsplit(asked)
+        usable = where.startswith("//") and parts.hostname and parts.port != 0
+    except ValueError:  # no host, or a port that is no number
+        usable = False
+    if not usable:
+        raise SettingsError(
+            f"{said}: expected rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST/PATH, with %40 for an @ in a word"
+        )
     password = parts.password
-    if password.startswith("$"):
-        if (found := os.environ.get(password[1:])) is None:
-            raise SettingsError(
-                f"rtsp://{parts.username}@{place}: the environment has no {password[1:]} for the password"
-            )
-        password = quote(found, safe="")
-    shown = parts._replace(netloc=f"{parts.username}:***@{place}").geturl()
-    return shown, parts._replace(netloc=f"{parts.username}:{password}@{place}").geturl()
+    if password is None or not password.startswith("$"):
+        return said.partition("#")[0], asked
+    if (found := os.environ.get(password[1:])) is None:
+        raise SettingsError(f"{said}: the environment has no {_name(password[1:])} for the password")
+    place = parts.netloc.rpartition("@")[2]
+    netloc = f"{parts.username}:{quote(found, safe='')}@{place}"
+    return said.partition("#")[0], parts._replace(netloc=netloc).geturl()
+
+
+def _name(variable: str) -> str:
+    """Of an environment variable; what can be none may be a password that begins with a $."""
+    return variable if variable.isascii() and variable.isidentifier() and variable.isupper() else "such variable"
