@@ -52,8 +52,8 @@ def test_what_goes_in_comes_out_and_fits_the_chain(url, capsys):
     engine = open_store(url)
     given = [inspection(1), inspection(2, margin=float("nan"), detail="NUL is not for PostgreSQL"), inspection(3)]
     assert record(engine, given).error == ""
-    assert [one.decided for one in history(engine, Question())] == [one.decided for one in given]
-    assert [one.score for one in history(engine, Question(limit=2))] == [0.9, 0.9]
+    assert [one.inspection.decided for one in history(engine, Question())] == [one.decided for one in given]
+    assert [one.inspection.score for one in history(engine, Question(limit=2))] == [0.9, 0.9]
     assert (audit(engine).inspections, audit(engine).broken) == (3, None)
     with reading(engine) as connection:
         context = MigrationContext.configure(connection)

@@ -1,4 +1,4 @@
-"""`lineside forget STORE --before TIME`: delete old inspections that every consumer has acknowledged."""
+"""`lineside forget STORE --before TIME`: delete old inspections and events that every consumer has acknowledged."""
 
 import argparse
 
@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
             found = forget(engine, before, now, lambda done, total: progress(done, total, ""))
     finally:
         engine.dispose()
-    print(f"{args.store}: {found.inspections:,} inspections from before {before:%Y-%m-%d %H:%M} UTC are deleted")
+    gone = f"{found.inspections:,} inspections and {found.events:,} events"
+    print(f"{args.store}: {gone} from before {before:%Y-%m-%d %H:%M} UTC are deleted")
     if found.waiting:
         print(f"{found.waiting:,} more are as old and stay: a consumer has not acknowledged them, or one before them")
     return 0
