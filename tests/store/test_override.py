@@ -10,6 +10,8 @@ import pytest
 
 from lineside.cli.main import main
 from lineside.errors import SettingsError
+from lineside.evidence.drift import Alarm
+from lineside.line import drift
 from lineside.line.courier import Courier
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.message import message
@@ -202,7 +204,8 @@ def test_an_override_and_a_drift_alarm_reach_an_mqtt_consumer_in_order(tmp_path)
     consumer = Consumer(broker.port, "plant/3", events=True)
     engine = open_store(tmp_path / "line.db")
     sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=yes&anonymous=yes&events=yes")
-    record(engine, [inspection(1), event(1), inspection(2)], boxes=[Box(sink.key, 99, sink.events)])
+    alarm = drift.event(Alarm(1, "sharpness", False, 1, float("inf")), "r" * 32, WHEN, event(1).id)
+    record(engine, [inspection(1), alarm, inspection(2)], boxes=[Box(sink.key, 99, sink.events)])
     send(engine, sink)
     done = override(engine, ID, "hold", who="QA", reason="why not", at=WHEN, new_id="f" * 32)
     assert done.told == (sink.key,)
@@ -212,6 +215,13 @@ def test_an_override_and_a_drift_alarm_reach_an_mqtt_consumer_in_order(tmp_path)
     assert (sent.acknowledged, sent.strange) == (1, 0)
     assert [one["lineside"]["number"] for one in consumer.seen] == [1, 2, 3, 4]
     assert consumer.once == [inspection(1).id, event(1).id, ID, "f" * 32]
+    told = consumer.seen[1]["lineside"]
+    assert (told["kind"], told["subject"], told["detail"]["evidence"]) == (
+        "drift",
+        "sharpness",
+        None,
+    )  # JSON has no inf
+    assert "drift: sharpness has become smaller than in calibrate" in told["detail"]["sentence"]
     assert consumer.seen[3]["lineside"]["detail"]["verdict"] == "hold"
     assert consumer.seen[3]["lineside"]["hash"] == audit(engine).hash
     engine.dispose()
