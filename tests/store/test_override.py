@@ -11,7 +11,7 @@ import pytest
 from lineside.cli.main import main
 from lineside.errors import SettingsError
 from lineside.evidence.drift import Alarm
-from lineside.line import drift
+from lineside.line import note
 from lineside.line.courier import Courier
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.message import message
@@ -204,7 +204,7 @@ def test_an_override_and_a_drift_alarm_reach_an_mqtt_consumer_in_order(tmp_path)
     consumer = Consumer(broker.port, "plant/3", events=True)
     engine = open_store(tmp_path / "line.db")
     sink = open_sink(f"mqtt://127.0.0.1:{broker.port}/plant/3?plain=yes&anonymous=yes&events=yes")
-    alarm = drift.event(Alarm(1, "sharpness", False, 1, float("inf")), "r" * 32, WHEN, event(1).id)
+    alarm = note.drift("r" * 32, WHEN, Alarm(1, "sharpness", False, 1, float("inf")), "top")
     record(engine, [inspection(1), alarm, inspection(2)], boxes=[Box(sink.key, 99, sink.events)])
     send(engine, sink)
     done = override(engine, ID, "hold", who="QA", reason="why not", at=WHEN, new_id="f" * 32)
@@ -214,13 +214,9 @@ def test_an_override_and_a_drift_alarm_reach_an_mqtt_consumer_in_order(tmp_path)
     broker.stop()
     assert (sent.acknowledged, sent.strange) == (1, 0)
     assert [one["lineside"]["number"] for one in consumer.seen] == [1, 2, 3, 4]
-    assert consumer.once == [inspection(1).id, event(1).id, ID, "f" * 32]
+    assert consumer.once == [inspection(1).id, alarm.id, ID, "f" * 32]
     told = consumer.seen[1]["lineside"]
-    assert (told["kind"], told["subject"], told["detail"]["evidence"]) == (
-        "drift",
-        "sharpness",
-        None,
-    )  # JSON has no inf
+    assert (told["kind"], told["detail"]["camera"], told["detail"]["evidence"]) == ("drift", "top", None)
     assert "drift: sharpness has become smaller than in calibrate" in told["detail"]["sentence"]
     assert consumer.seen[3]["lineside"]["detail"]["verdict"] == "hold"
     assert consumer.seen[3]["lineside"]["hash"] == audit(engine).hash

@@ -6,7 +6,6 @@ after the verdict, in the engine's thread: while other parts wait for the engine
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from lineside.bundle.parity import read_reference
 from lineside.data.looks import looks
 from lineside.evidence.drift import ARL, Alarm, Detector
 from lineside.line.decide import Answer
-from lineside.store.records import Event
 from lineside.tasks.classify.decode import margin
 
 CALIBRATE = "calibrate.csv"
@@ -57,8 +55,3 @@ def watcher(detector: Detector, busy: Callable[[], bool]) -> Callable[[Answer], 
         return detector.add(answer.event.part.sequence, decision.annotation.category, numbers)
 
     return see
-
-
-def event(alarm: Alarm, run_id: str, at: datetime, new_id: str) -> Event:
-    """An alarm as an event for the store and for sinks that want events. new_id: uuid4, hex; at: aware."""
-    return Event(new_id, run_id, at, "drift", "line", alarm.number, asdict(alarm) | {"sentence": alarm.sentence()})

@@ -1,8 +1,7 @@
 """Which parts' pictures are kept, and a thread that keeps them while the line runs.
 
-none      no picture
-rejects   of every part that was rejected or held, and of one in `every` of the others
-all       of every part
+none      of no part          rejects   of every part that was rejected or held          all   of every part
+and of one in `every` of the others.
 
 Nothing here can delay a verdict or a result: what the thread can not take in time is dropped and counted, and so is
 what finds no room, because the quota is full of pictures that nobody has acknowledged or because the disk is full. That
@@ -42,20 +41,18 @@ SUFFIX = re.compile(r".*\.([A-Za-z0-9]{1,5})")
 @dataclass(frozen=True, slots=True)
 class Policy:
     pictures: Literal["none", "rejects", "all"]
-    every: int = 100  # of the accepted ones, with "rejects"; 0: none of them
+    every: int | None = None  # and of one in so many of the others
     quota_bytes: int = 50 * 10**9
 
     def __post_init__(self):
         if self.pictures not in POLICIES:
             raise SettingsError(f"pictures: expected one of {', '.join(POLICIES)}, got {self.pictures!r}")
-        if self.every < 0 or self.quota_bytes < 1:
-            raise SettingsError(f"every and quota: expected 0 or more and 1 byte or more, got {self}")
+        if (self.every is not None and self.every < 1) or self.quota_bytes < 1:
+            raise SettingsError(f"every and quota: expected 1 or more, got {self.every} and {self.quota_bytes}")
 
-    def wants(self, verdict: str, other: int) -> bool:
-        """other: which of the accepted ones it is, from 1."""
-        if self.pictures == "rejects":
-            return verdict != "accept" or (self.every > 0 and other % self.every == 0)
-        return self.pictures == "all"
+    def always(self, verdict: str) -> bool:
+        """Whether every part with this verdict is kept."""
+        return self.pictures == "all" or (self.pictures == "rejects" and verdict != "accept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class Keeper:
         self._queue: queue.SimpleQueue[tuple[str, list[Frame]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = self._waiting_bytes = 0
-        self._others = 0  # accepted parts
+        self._others = 0  # parts with a picture that the policy does not keep always
         self._kept = self._dropped = self._refused = 0
         self._told_dropped, self._told_at = 0, -BEHIND_S
         self._trouble, self._retry_at = "", 0.0
@@ -101,9 +98,8 @@ class Keeper:
 
     def offer(self, inspection: Inspection, *frames: Frame) -> Inspection:
         """Keep the part's pictures if the policy wants them; returns the inspection, at once. For one thread."""
-        self._others += inspection.verdict == "accept"
         shown = [frame for frame in frames if frame.size_bytes]
-        if not shown or not self._policy.wants(inspection.verdict, self._others):
+        if not shown or not self._wants(inspection.verdict):
             return inspection
         size = sum(frame.size_bytes for frame in shown)
         with self._lock:
@@ -125,6 +121,12 @@ class Keeper:
     def kept(self) -> Kept:
         """As it is now."""
         return Kept(self._kept, self._dropped, self._refused, self._folder.bytes, self._trouble)
+
+    def _wants(self, verdict: str) -> bool:
+        if self._policy.always(verdict):
+            return True
+        self._others += 1
+        return self._policy.every is not None and self._others % self._policy.every == 0
 
     def _work(self) -> None:
         try:
