@@ -78,6 +78,10 @@ class Mosquitto:
             self.process.wait(10)
 
 
+def id_of(message: dict) -> str:
+    return message["EventId"] if message.get("kind") == "event" else message["ResultMetaData"]["ResultId"]
+
+
 class Consumer:
     """Keeps every result, then acknowledges its id; reconnects by itself. `seen` is every arrival, in order."""
 
@@ -85,6 +89,7 @@ class Consumer:
         import paho.mqtt.client as mqtt
 
         self.topic, self.answer, self.slow_s = topic, answer, slow_s
+        self.topics = ("result", "status", *(["event"] if given.get("events") else []))
         self.seen: list[dict] = []
         self.status: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.there = threading.Event()
@@ -102,7 +107,7 @@ class Consumer:
         assert self.there.wait(20)
 
     def _connected(self, client, userdata, flags, reason, properties):
-        client.subscribe([(f"{self.topic}/result", 1), (f"{self.topic}/status", 1)])
+        client.subscribe([(f"{self.topic}/{name}", 1) for name in self.topics])
 
     def _heard(self, client, userdata, message):
         if message.topic.endswith("/status"):
@@ -112,12 +117,12 @@ class Consumer:
         time.sleep(self.slow_s)
         self.seen.append(found)
         if self.answer:
-            client.publish(f"{self.topic}/ack", found["ResultMetaData"]["ResultId"], qos=1)
+            client.publish(f"{self.topic}/ack", id_of(found), qos=1)
 
     @property
     def once(self) -> list[str]:
         """Ids in the order of their first arrival: what an idempotent consumer has."""
-        return list(dict.fromkeys(one["ResultMetaData"]["ResultId"] for one in self.seen))
+        return list(dict.fromkeys(map(id_of, self.seen)))
 
     def close(self) -> None:
         self.client.disconnect()

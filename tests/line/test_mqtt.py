@@ -25,7 +25,7 @@ from lineside.store.open import open_store
 from lineside.store.outbox import Box, Letter
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
-from tests.store.rows import a_run, inspection, record
+from tests.store.rows import a_run, event, inspection, record
 
 ASKED = "plain=true&anonymous=true"
 
@@ -162,6 +162,8 @@ def test_nobody_subscribed_is_said(broker, store):
     wire = sink(broker, "&timeout_s=0.5").start("who", threading.Event())
     with pytest.raises(LineError, match="nobody has subscribed to plant/3/result"):
         wire.deliver([Letter(1, inspection(1), a_run(), "00")])
+    with pytest.raises(LineError, match="nobody has subscribed to plant/3/event"):
+        wire.deliver([Letter(2, event(1), a_run(), "00")])
     wire.close()
 
 

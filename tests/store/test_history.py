@@ -26,7 +26,7 @@ def path(tmp_path):
 
 def asked(path, **question):
     engine = open_store(path)
-    found = [one.sequence for one in history(engine, Question(**question))]
+    found = [one.inspection.sequence for one in history(engine, Question(**question))]
     engine.dispose()
     return found
 

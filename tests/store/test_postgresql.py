@@ -52,8 +52,8 @@ def test_what_goes_in_comes_out_and_fits_the_chain(url, capsys):
     engine = open_store(url)
     given = [inspection(1), inspection(2, margin=float("nan"), detail="NUL is not for PostgreSQL"), inspection(3)]
     assert record(engine, given).error == ""
-    assert [one.decided for one in history(engine, Question())] == [one.decided for one in given]
-    assert [one.score for one in history(engine, Question(limit=2))] == [0.9, 0.9]
+    assert [one.inspection.decided for one in history(engine, Question())] == [one.decided for one in given]
+    assert [one.inspection.score for one in history(engine, Question(limit=2))] == [0.9, 0.9]
     assert (audit(engine).inspections, audit(engine).broken) == (3, None)
     with reading(engine) as connection:
         context = MigrationContext.configure(connection)
@@ -207,5 +207,5 @@ def test_no_store_in_the_database_and_one_that_is_too_new(url, capsys):
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
     engine.dispose()
-    with pytest.raises(LineError, match="has version 99, this program knows 3"):
+    with pytest.raises(LineError, match="has version 99, this program knows 4"):
         open_store(url)

@@ -25,7 +25,7 @@ def store(tmp_path, monkeypatch):
 
 
 def left(store):
-    return [one.sequence for one in history(store, Question())]
+    return [one.inspection.sequence for one in history(store, Question())]
 
 
 def test_old_ones_go_and_the_chain_still_fits(store):
@@ -88,7 +88,7 @@ def test_the_command(store, capsys):
     record(store, [inspection(n) for n in range(1, 4)])
     path = store.url.database
     assert main(["forget", path, "--before", "2026-11-22T13:00:03Z"]) == 0
-    assert "2 inspections from before 2026-11-22 13:00 UTC are deleted" in capsys.readouterr().out
+    assert "2 inspections and 0 events from before 2026-11-22 13:00 UTC are deleted" in capsys.readouterr().out
     assert main(["verify", "--store", path]) == 0
     assert "2 before them were deleted by retention" in capsys.readouterr().out
     assert main(["forget", path, "--before", "soon"]) == 2

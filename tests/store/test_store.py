@@ -199,7 +199,7 @@ def test_a_newer_store_is_refused(store, tmp_path):
     with sqlite3.connect(tmp_path / "line.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(LineError, match="has version 99, this program knows 3; update it with"):
+    with pytest.raises(LineError, match="has version 99, this program knows 4; update it with"):
         open_store(tmp_path / "line.db")
 
 

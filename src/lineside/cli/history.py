@@ -7,10 +7,16 @@ from lineside.cli.numbers import at_least_one
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    from lineside.store.records import KINDS
+
     parser.add_argument("store", metavar="STORE", help="the file that `lineside run` wrote, or postgresql://…")
     parser.add_argument("--since", metavar="TIME", help="2026-11-22T14:00+01:00 (UTC if it names no zone), 12h, 7d")
-    parser.add_argument("--verdict", choices=("accept", "hold", "reject"), help="only these")
+    parser.add_argument("--verdict", choices=("accept", "hold", "reject"), help="only these, as the machine said")
     parser.add_argument("--part", metavar="ID", help="only this part")
+    parser.add_argument("--overridden", action="store_true", help="only results on which a person has given his word")
+    parser.add_argument(
+        "--events", choices=("all", *KINDS), metavar="KIND", help=f"events instead of results: all, {', '.join(KINDS)}"
+    )
     parser.add_argument("--limit", type=at_least_one, metavar="N", help="the newest N")
     out = parser.add_mutually_exclusive_group()
     out.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -23,20 +29,33 @@ def run(args: argparse.Namespace) -> int:
     from contextlib import closing
     from datetime import UTC, datetime
 
+    from lineside.errors import SettingsError
     from lineside.line import export
+    from lineside.store.events import events
     from lineside.store.history import Question, history, moment
     from lineside.store.open import open_store, reading
     from lineside.store.outbox import waiting
 
-    at = moment(args.since, datetime.now(UTC)) if args.since else None
+    if args.events and (args.verdict or args.part or args.overridden):
+        raise SettingsError("--events: --verdict, --part and --overridden ask for results; leave them out")
+    since = moment(args.since, datetime.now(UTC)) if args.since else None
     engine = open_store(args.store, make=False)
     try:
-        with closing(history(engine, Question(at, args.verdict, args.part, args.limit))) as found:
+        if args.events:
+            kind = None if args.events == "all" else args.events
+            columns, table, what = export.EVENTS, export.event_table, "events"
+            asked = events(engine, since=since, kind=kind, limit=args.limit)
+            rows = map(export.event, asked)
+        else:
+            columns, table, what = export.INSPECTIONS, export.table, "inspections"
+            asked = history(engine, Question(since, args.verdict, args.part, args.limit, args.overridden))
+            rows = map(export.inspection, asked)
+        with closing(asked):
             if args.csv or args.parquet:
                 write, path = (export.write_csv, args.csv) if args.csv else (export.write_parquet, args.parquet)
-                print(f"{path}: {write(found, path):,} inspections", file=sys.stderr)
+                print(f"{path}: {write(rows, columns, path):,} {what}", file=sys.stderr)
             else:
-                for line in export.json_lines(found) if args.json else export.table(found):
+                for line in export.json_lines(rows) if args.json else table(rows):
                     print(line)
         with reading(engine) as connection:
             for key, pending in waiting(connection).items():

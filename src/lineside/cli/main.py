@@ -28,6 +28,7 @@ VERBS = {  # verb: (module, what it does)
     "recommend": ("lineside.cli.recommend", "which net, within a budget, by measurement on this machine"),
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
     "control": ("lineside.cli.control", "tell a running line what to do: product, stop, reset, master parts …"),
+    "override": ("lineside.cli.override", "a person's word on a result, beside the machine's, with who and why"),
     "forget": ("lineside.cli.forget", "delete old inspections that every consumer has acknowledged"),
     "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }

@@ -12,6 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("bundle", metavar="BUNDLE", nargs="?", type=Path, help="a bundle, folder or .zip")
     what.add_argument("--store", metavar="FILE", help="a store instead: a file or postgresql://…")
+    parser.add_argument("--pictures", action="store_true", help="with --store: every picture that is kept, too")
     parser.add_argument("--key", metavar="PUB", type=Path, help="the Ed25519 public key (PEM) that must have signed it")
     parser.add_argument("--json", action="store_true", help="the checks as JSON on stdout")
 
@@ -20,8 +21,12 @@ def run(args: argparse.Namespace) -> int:
     """Every check as a table; 0 if all passed, 1 if one did not. What is no bundle at all is a BundleError, exit 4."""
     import json
 
+    from lineside.errors import SettingsError
+
     if args.store:
         return _store(args)
+    if args.pictures:
+        raise SettingsError("--pictures: is for a store; name it with --store FILE")
 
     from lineside.bundle import signature
     from lineside.bundle.verify import verify
@@ -40,22 +45,32 @@ def run(args: argparse.Namespace) -> int:
 
 def _store(args: argparse.Namespace) -> int:
     import json
+    import socket
 
     from lineside.settings import plain
     from lineside.store.audit import audit
     from lineside.store.open import open_store
+    from lineside.store.picture_check import check
 
     engine = open_store(args.store, make=False)
     try:
         found = audit(engine)
+        seen = check(engine, socket.gethostname()) if args.pictures else None
     finally:
         engine.dispose()
+    wrong = seen.wrong if seen else ()
+    good = found.broken is None and not wrong
     if args.json:
-        print(json.dumps({"store": args.store, "good": found.broken is None, "audit": plain(found)}, indent=1))
-    else:
-        fit = f"{found.inspections:,} inspections and {found.events:,} events fit"
-        print(f"{fit}; the last is row {found.place}, hash {found.hash}")
-        if found.deleted:
-            print(f"{found.deleted:,} before them were deleted by retention")
-        print(f"{args.store}: {found.broken or 'good'}")
-    return 1 if found.broken else 0
+        said = {"store": args.store, "good": good, "audit": plain(found)} | ({"pictures": plain(seen)} if seen else {})
+        print(json.dumps(said, indent=1))
+        return 0 if good else 1
+    fit = f"{found.inspections:,} inspections and {found.events:,} events fit"
+    print(f"{fit}; the last is row {found.place}, hash {found.hash}")
+    if found.deleted:
+        print(f"{found.deleted:,} before them were deleted by retention")
+    if seen:
+        print(f"{seen.pictures:,} pictures are as promised, {len(wrong):,} are not")
+        for sentence in (*wrong, *seen.elsewhere):
+            print(sentence)
+    print(f"{args.store}: {found.broken or ('good' if good else 'pictures are wrong')}")
+    return 0 if good else 1

@@ -197,7 +197,7 @@ def _answer(model: Model, frame: Frame, deadline_ms: float | None) -> str:
     answer = answerer(model, time.monotonic_ns)(frame)
     event = answer.event
     if not isinstance(event, Answered) or answer.decision is None or answer.decision.annotation is None:
-        detail = f"{event.reason}: {event.detail}" if not isinstance(event, Answered) else event.decision.reason
+        detail = f"{event.reason}: {event.detail}" if not isinstance(event, Answered) else "it is not finite"
         raise LineError(f"{model.path}: the model gives no answer ({detail}); every such part would be rejected")
     took_ms = _took_ms(answer)
     if deadline_ms is not None and took_ms > deadline_ms:

@@ -1,74 +1,110 @@
-"""Inspections out of the store: as CSV (as the csv: sink writes it), Parquet, JSON lines, or a table for a shell."""
+"""What the store holds, for others: as CSV, Parquet, JSON lines, or a table for a shell.
+
+Inspections have the columns of every sink, and four more with the last word of a person; events have their own.
+"""
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from lineside.errors import MissingExtra, SettingsError
 from lineside.line.sink.csv import field, line
-from lineside.line.sink.sink import COLUMNS, written
-from lineside.store.records import Inspection
+from lineside.line.sink.sink import COLUMNS, EVENT_COLUMNS, scalar
+from lineside.store.history import Found
+from lineside.store.records import Event
 
 GROUP = 10_000  # rows of a Parquet row group: what is in memory at once
+INSPECTIONS = (*COLUMNS, "override", "override_who", "override_why", "override_at")
+EVENTS = EVENT_COLUMNS
+FLOATS = ("score", "margin", "decode_ms", "infer_ms", "decide_ms", "total_ms")
+TIMES = ("captured", "decided", "override_at", "at")
+Row = dict[str, Any]  # by column
 
 
-def write_csv(inspections: Iterable[Inspection], path: Path) -> int:
-    """How many rows were written; the file is whole or not there."""
+def inspection(found: Found) -> Row:
+    """By INSPECTIONS."""
+    said = found.override
+    word = (said.detail["verdict"], said.who, said.detail["why"], said.at) if said else (None,) * 4
+    own = (getattr(found.inspection, column) for column in COLUMNS)
+    return dict(zip(INSPECTIONS, (*own, *word), strict=True))
+
+
+def event(one: Event) -> Row:
+    """By EVENTS."""
+    return {column: getattr(one, column) for column in EVENTS}
+
+
+def write_csv(rows: Iterable[Row], columns: tuple[str, ...], path: Path) -> int:
+    """How many rows were written; the file is whole or not there. Texts as the csv: sink writes them."""
 
     def write(unfinished: Path) -> int:
         n = 0
         with unfinished.open("wb") as file:
-            file.write(line(COLUMNS))
-            for one in inspections:
-                file.write(line([field(value) for value in written(one).values()]))
+            file.write(line(columns))
+            for row in rows:
+                file.write(line([field(scalar(value)) for value in row.values()]))
                 n += 1
         return n
 
     return _whole(path, write)
 
 
-def write_parquet(inspections: Iterable[Inspection], path: Path) -> int:
-    """The same columns; times as timestamps in UTC with microseconds, scores and views as JSON text."""
+def write_parquet(rows: Iterable[Row], columns: tuple[str, ...], path: Path) -> int:
+    """The same columns; times as timestamps in UTC with microseconds, scores, views and detail as JSON text."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise MissingExtra("--parquet", "pyarrow", "parquet") from None
-    floats = ("score", "margin", "decode_ms", "infer_ms", "decide_ms", "total_ms")
-    kinds = dict.fromkeys(COLUMNS, pa.string()) | dict.fromkeys(floats, pa.float64())
-    kinds |= {"sequence": pa.int64()} | dict.fromkeys(("captured", "decided"), pa.timestamp("us", tz="UTC"))
-    schema = pa.schema(list(kinds.items()))
+    kinds = {"sequence": pa.int64()}
+    kinds |= dict.fromkeys(FLOATS, pa.float64()) | dict.fromkeys(TIMES, pa.timestamp("us", tz="UTC"))
+    schema = pa.schema([(column, kinds.get(column, pa.string())) for column in columns])
 
-    def plain(one: Inspection, name: str):
-        value = getattr(one, name)
+    def plain(value: Any) -> Any:
         return json.dumps(value, allow_nan=False) if isinstance(value, dict | list) else value
 
     def write(unfinished: Path) -> int:
         n = 0
         with parquet.ParquetWriter(unfinished, schema, compression="zstd") as file:
-            rows: Iterator[Inspection] = iter(inspections)
-            while group := list(islice(rows, GROUP)):
-                columns = {name: [plain(one, name) for one in group] for name in COLUMNS}
-                file.write_table(pa.table(columns, schema=schema))
+            left: Iterator[Row] = iter(rows)
+            while group := list(islice(left, GROUP)):
+                file.write_table(pa.table({c: [plain(row[c]) for row in group] for c in columns}, schema=schema))
                 n += len(group)
         return n
 
     return _whole(path, write)
 
 
-def json_lines(inspections: Iterable[Inspection]) -> Iterator[str]:
-    return (json.dumps(written(one), allow_nan=False) for one in inspections)
+def json_lines(rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps({column: scalar(value) for column, value in row.items()}, allow_nan=False)
 
 
-def table(inspections: Iterable[Inspection]) -> Iterator[str]:
+def table(rows: Iterable[Row]) -> Iterator[str]:
     """One line a part, for people."""
-    for one in inspections:
-        margin = "" if one.margin is None else f"{one.margin:+.2f}"
-        when = written(one)["decided"][:23].replace("T", " ")
-        detail = " ".join(one.detail.split())
-        yield f"{when}  {one.part_id:<14} {one.verdict:<7} {one.reason:<10} {one.label or '':<12} {margin:>7}  {detail}"
+    for row in rows:
+        margin = "" if row["margin"] is None else f"{row['margin']:+.2f}"
+        said = f"{row['override']} by {row['override_who']}: {row['override_why']}" if row["override"] else ""
+        rest = " ".join(f"{row['detail']} {said and '→ ' + said}".split())
+        yield (
+            f"{_when(row['decided'])}  {row['part_id']:<14} {row['verdict']:<7} {row['reason']:<10} "
+            f"{row['label'] or '':<12} {margin:>7}  {row['id']}  {rest}"
+        ).rstrip()
+
+
+def event_table(rows: Iterable[Row]) -> Iterator[str]:
+    """One line an event, for people."""
+    for row in rows:
+        detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
+        said = " ".join(f"{row['who']}: {detail}".split())
+        yield f"{_when(row['at'])}  {row['kind']:<12} {row['subject']:<32}  {said}"
+
+
+def _when(value: Any) -> str:
+    return str(scalar(value))[:23].replace("T", " ")
 
 
 def _whole(path: Path, write: Callable[[Path], int]) -> int:

@@ -1,18 +1,22 @@
-"""What happened: inspections by time, verdict and part, in the order of the store, also while a line writes to it."""
+"""What happened: inspections by time, verdict and part, in the order of the store, also while a line writes to it.
+
+Beside each stands the last word of a person on it, if there is one (override.py).
+"""
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from lineside.errors import SettingsError
 from lineside.store.open import reading
-from lineside.store.records import Inspection
-from lineside.store.tables import CHAIN, INSPECTION
+from lineside.store.override import KIND
+from lineside.store.recorder import NAMES
+from lineside.store.records import Event, Inspection
+from lineside.store.tables import CHAIN, EVENT, INSPECTION
 
-NAMES = tuple(field.name for field in fields(Inspection))
 AGO = re.compile(r"(\d+(?:\.\d+)?)(m|h|d)")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -22,14 +26,37 @@ class Question:
     """None: no matter which."""
 
     since: datetime | None = None  # of the verdict; aware
-    verdict: str | None = None
+    verdict: str | None = None  # the machine's
     part: str | None = None  # part id, whole
     limit: int | None = None  # the newest so many
+    overridden: bool = False  # only those on which a person has given his word
 
 
-def history(engine: Engine, question: Question) -> Generator[Inspection]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    inspection: Inspection
+    override: Event | None  # the newest
+
+
+def history(engine: Engine, question: Question) -> Generator[Found]:
     """The inspections that are asked for, oldest first."""
-    query = select(INSPECTION, CHAIN.c.place).join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
+    word, words = (
+        CHAIN.alias(),
+        (
+            select(EVENT.c.subject, func.max(CHAIN.c.place).label("place"))
+            .join(CHAIN, CHAIN.c.event_id == EVENT.c.id)
+            .where(EVENT.c.kind == KIND)
+            .group_by(EVENT.c.subject)
+            .subquery()
+        ),
+    )
+    query = (
+        select(INSPECTION, CHAIN.c.place, *(column.label(f"_{column.name}") for column in EVENT.columns))
+        .join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
+        .join(words, words.c.subject == INSPECTION.c.id, isouter=not question.overridden)
+        .outerjoin(word, word.c.place == words.c.place)
+        .outerjoin(EVENT, EVENT.c.id == word.c.event_id)
+    )
     if question.since is not None:
         query = query.where(INSPECTION.c.decided >= question.since)
     if question.verdict is not None:
@@ -43,7 +70,8 @@ def history(engine: Engine, question: Question) -> Generator[Inspection]:
         query = query.order_by(CHAIN.c.place)
     with reading(engine) as connection:
         for row in connection.execution_options(yield_per=1000).execute(query).mappings():
-            yield Inspection(**{name: row[name] for name in NAMES})
+            said = Event(**{name: row[f"_{name}"] for name in NAMES[Event]}) if row["_id"] else None
+            yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said)
 
 
 def moment(text: str, now: datetime, flag: str = "--since") -> datetime:

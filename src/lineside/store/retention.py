@@ -3,7 +3,8 @@
 Only a whole beginning of the hash chain can go, or it would not fit any more: from the oldest on, until the first that
 is too young or that a consumer has not acknowledged yet. Where the chain begins then is kept in `anchor`, with the hash
 of the last that was deleted, so that `lineside verify --store` goes on from there. Runs stay. SQLite gives the space of
-deleted rows to new ones; the file does not shrink.
+deleted rows to new ones; the file does not shrink. Pictures of which no inspection speaks any more go after them
+(pictures.py).
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from lineside.store.chain import one_writer
 from lineside.store.open import reading
-from lineside.store.tables import ANCHOR, CHAIN, EVENT, INSPECTION, OUTBOX
+from lineside.store.tables import ANCHOR, CHAIN, EVENT, INSPECTION, OUTBOX, SHOWN
 
 BATCH = 2000  # places a transaction: the line that writes meanwhile must not wait for long
 
@@ -71,6 +72,7 @@ def _batch(engine: Engine, last: int, now: datetime) -> tuple[int, int]:
         # what refers to a row goes first
         connection.execute(delete(OUTBOX).where(OUTBOX.c.inspection_id.in_(inspections)))
         connection.execute(delete(OUTBOX).where(OUTBOX.c.event_id.in_(events)))
+        connection.execute(delete(SHOWN).where(SHOWN.c.inspection_id.in_(inspections)))
         connection.execute(delete(CHAIN).where(CHAIN.c.place <= last))
         connection.execute(delete(INSPECTION).where(INSPECTION.c.id.in_(inspections)))
         connection.execute(delete(EVENT).where(EVENT.c.id.in_(events)))

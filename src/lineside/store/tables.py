@@ -7,6 +7,9 @@ chain       inspections and events in the order they were stored in, each with a
 anchor      where the chain begins after old rows were deleted
 sink        who is told through an outbox, and the number of the last entry written for him
 outbox      which inspection or event a sink must be told; closed when the consumer has acknowledged it (outbox.py)
+folder      where pictures are kept: one a line, known by an id that lies in it (pictures.py)
+picture     a picture that is kept in a folder: the promise that its file is there
+shown       which inspection speaks of which picture; gone when the inspection is forgotten
 
 Times are UTC. A change here is a migration in migrations/versions, and VERSION with it; a test compares both.
 """
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -31,7 +35,7 @@ from sqlalchemy import (
 
 from lineside.store.utc import Utc
 
-VERSION = 3  # of the tables; in SQLite's user_version, and the newest migration
+VERSION = 4  # of the tables; in SQLite's user_version, and the newest migration
 
 METADATA = MetaData(
     naming_convention={
@@ -143,4 +147,34 @@ OUTBOX = Table(
         sqlite_where=text("closed IS NULL"),
         postgresql_where=text("closed IS NULL"),
     ),
+)
+
+FOLDER = Table(
+    "folder",
+    METADATA,
+    Column("id", String(32), primary_key=True),  # uuid4, hex; the same as in the folder's own mark
+    Column("host", Text, nullable=False),  # where it was when a line last wrote there
+    Column("path", Text, nullable=False),
+)
+
+PICTURE = Table(
+    "picture",
+    METADATA,
+    Column("folder", String(32), ForeignKey("folder.id"), primary_key=True),
+    Column("sha256", String(64), primary_key=True),  # as in inspection and its views
+    Column("file", Text, nullable=False),  # relative to the folder, "/"-separated
+    Column("form", String(6), nullable=False),  # file: the bytes that came; pixels: a PNG whose pixels have the sha256
+    Column("bytes", BigInteger, nullable=False),  # of the file
+    Column("seen", Utc, nullable=False),  # when an inspection last spoke of it
+    Index("ix_picture_folder_seen", "folder", "seen"),
+)
+
+SHOWN = Table(
+    "shown",
+    METADATA,
+    Column("folder", String(32), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("inspection_id", String(32), primary_key=True),  # it may be stored a moment later than this row
+    ForeignKeyConstraint(["folder", "sha256"], ["picture.folder", "picture.sha256"], name="fk_shown_picture"),
+    Index("ix_shown_inspection_id", "inspection_id"),
 )

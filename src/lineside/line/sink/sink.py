@@ -31,10 +31,10 @@ class Sink:
 def written(record: Inspection | Event) -> dict[str, Any]:
     """What JSON can hold, by column; times as ISO 8601 in UTC with microseconds."""
     columns = EVENT_COLUMNS if isinstance(record, Event) else COLUMNS
-    return {column: _scalar(getattr(record, column)) for column in columns}
+    return {column: scalar(getattr(record, column)) for column in columns}
 
 
-def _scalar(value: Any) -> Any:
+def scalar(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return value

@@ -35,8 +35,8 @@ def addresses(where: str) -> tuple[str, str]:
         parts = urlsplit(asked)
         usable = where.startswith("//") and parts.hostname and parts.port != 0
     except ValueError:  # no host, or a port that is no number
-        usable = False
-    if not usable:
+        parts, usable = None, False
+    if parts is None or not usable:
         raise SettingsError(
             f"{said}: expected rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST/PATH, with %40 for an @ in a word"
         )
