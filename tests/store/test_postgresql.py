@@ -180,9 +180,10 @@ def test_a_server_that_is_not_there_is_a_sentence():
         open_store("postgresql://x@127.0.0.1:1/y")
 
 
-def test_a_password_in_the_url_is_refused():
+@pytest.mark.parametrize("url", ["postgresql://x:hunter2@db/y", "postgresql://x@db/y?password=hunter2"])
+def test_a_password_in_the_url_is_refused(url):
     with pytest.raises(SettingsError, match="the URL holds a password") as told:
-        open_store("postgresql://x:hunter2@db/y")
+        open_store(url)
     assert "hunter2" not in str(told.value)
     with pytest.raises(SettingsError, match="names no database"):
         open_store("postgresql://x@db")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from lineside.errors import LineError, MissingExtra, SettingsError
+from lineside.redact import redact
 from lineside.store import migrate
 from lineside.store.chain import one_writer
 from lineside.store.open import where, why
@@ -54,13 +55,13 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise SettingsError("--store: expected a file, or postgresql://USER@HOST/DATABASE") from None
-    if parsed.password is not None:
+    if parsed.password is not None or "password" in parsed.query:
         raise SettingsError(
             "--store: the URL holds a password, which others can read in the list of processes; leave it out and put "
             "it into ~/.pgpass (mode 600) or PGPASSWORD"
         )
     if not parsed.database:
-        raise SettingsError(f"{url}: names no database; expected postgresql://USER@HOST/DATABASE")
+        raise SettingsError(f"{redact(url)}: names no database; expected postgresql://USER@HOST/DATABASE")
     local = parsed.host in LOOPBACK or str(parsed.host).startswith("/")
     if not local and "sslmode" not in parsed.query and "host" not in parsed.query:
         parsed = parsed.update_query_dict({"sslmode": "verify-full"})

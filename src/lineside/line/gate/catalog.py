@@ -1,6 +1,7 @@
 """Gates by URL scheme. A gate's module is imported when its scheme is asked for.
 
-To add one: a module with `connect(url, where) -> (Wire, Timing)` and its row here. where is the URL after the scheme.
+To add one: a module with `connect(url, where) -> (Wire, Timing)` and its row here. where is the URL after the scheme;
+url is for messages, without what may be a secret.
 LineError says what does not answer; SettingsError what is wrong in the URL.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 from lineside.line.gate.gate import Gate
 from lineside.line.url import split
+from lineside.redact import redact
 
 GATES = {  # scheme: module
     "modbus": "lineside.line.gate.modbus",
@@ -20,5 +22,5 @@ GATES = {  # scheme: module
 def open_gate(url: str, now_ns: Callable[[], int] = time.monotonic_ns) -> Gate:
     """The gate of a URL such as modbus://10.0.0.5?unit=1: connected, and not yet told anything."""
     scheme, where = split(url, GATES, "gate", "modbus://HOST:PORT")
-    wire, timing = importlib.import_module(GATES[scheme]).connect(url, where)
+    wire, timing = importlib.import_module(GATES[scheme]).connect(redact(url), where)
     return Gate(wire, timing, now_ns)

@@ -1,9 +1,9 @@
 """Sinks by URL scheme. A sink's module is imported when its scheme is asked for.
 
 To add one: a module with `connect(url, where, bundle) -> Sink`, `probe(url, where, bundle) -> str`, which looks whether
-it can be told and tells it nothing, and its row here. where is the URL after the scheme;
-bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in there. A sink whose
-consumer acknowledges what he has got is a Durable: told through the outbox.
+it can be told and tells it nothing, and its row here. url is for messages, without what may be a secret; where is the
+URL after the scheme; bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in
+there. A sink whose consumer acknowledges what he has got is a Durable: told through the outbox.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
 from lineside.line.url import split
+from lineside.redact import redact
 
 SINKS = {  # scheme: module
     "csv": "lineside.line.sink.csv",
@@ -25,10 +26,10 @@ SINKS = {  # scheme: module
 def open_sink(url: str, bundle: Path | None = None) -> Sink | Durable:
     """The sink of a URL such as csv:results.csv or stdout:; bundle: the path where nothing may be written."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
-    return importlib.import_module(SINKS[scheme]).connect(url, where, bundle)
+    return importlib.import_module(SINKS[scheme]).connect(redact(url), where, bundle)
 
 
 def probe_sink(url: str, bundle: Path | None = None) -> str:
     """What was found there, where results could go; nothing is told, made or changed. The errors are open_sink's."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
-    return importlib.import_module(SINKS[scheme]).probe(url, where, bundle)
+    return importlib.import_module(SINKS[scheme]).probe(redact(url), where, bundle)

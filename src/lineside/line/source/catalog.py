@@ -1,7 +1,8 @@
 """Sources by URL scheme. A source's module is imported when its scheme is asked for.
 
-To add one: a module with `connect(url, where, bundle, camera) -> Source` and its row here. where is the URL after the
-scheme; bundle is the opened bundle, for what a source may want to know of it; camera is how pictures are to be taken.
+To add one: a module with `connect(url, where, bundle, camera) -> Source` and its row here. url is for
+messages, without what may be a secret; where is the URL after the scheme; bundle is the opened bundle, for what a
+source may want to know of it; camera is how pictures are to be taken.
 LineError says what is not there, SettingsError what it can not do.
 """
 
@@ -11,6 +12,7 @@ from lineside.bundle.folder import Bundle
 from lineside.line.source.frame import Source
 from lineside.line.source.settings import Camera
 from lineside.line.url import split
+from lineside.redact import redact
 
 SOURCES = {  # scheme: module
     "folder": "lineside.line.source.folder",
@@ -32,4 +34,4 @@ def open_source(url: str, bundle: Bundle, camera: Camera | None = None) -> Sourc
     camera: how to take pictures; what stands after the # of the URL goes before. None: as the camera is.
     """
     scheme, where = split(url, SOURCES, "source", "folder:PATH")
-    return importlib.import_module(SOURCES[scheme]).connect(url, where, bundle, camera or Camera())
+    return importlib.import_module(SOURCES[scheme]).connect(redact(url), where, bundle, camera or Camera())
