@@ -18,7 +18,7 @@ SHOWN = frozenset(  # options without secrets, of all schemes; of a password: wh
     (
         *("unit", "coil", "register", "rack", "slot", "db", "offset", "sslmode"),
         *("deadline_ms", "heartbeat_ms", "pass_ms", "delay_ms", "delay_counts", "encoder", "poll_ms"),
-        *("jump_counts", "jitter_counts", "still_ms"),
+        *("jump_counts", "jitter_counts", "still_ms", "encoder_db"),
         *("pki", "users", "anonymous", "none", "keep", "user", "password_file", "password_env", "ca", "cert", "key"),
         *("plain", "window", "limit", "events", "timeout_s", "secret_file", "secret_env"),
         *("exposure_us", "gain_db", "white_balance", "roi", "trigger", "reconnect_s"),

@@ -38,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     for key in done.told:
         print(f"{key}: waits in the outbox as event {done.event.id}; a line with this sink sends it")
     for key in done.untold:
-        print(f"{key}: knows the result and is NOT told, it takes no events; add events=yes to the sink's URL")
+        print(f"{key}: knows the result and is NOT told, it takes no events; add events=true to the sink's URL")
     return 0

@@ -294,7 +294,12 @@ def shown(settings: Settings) -> dict[str, Any]:
     for camera in values["cameras"]:
         camera["source"] = redact(camera["source"])
     values["sinks"] = redacted(values["sinks"])
-    values["gate"], values["store"]["url"] = redacted(values["gate"]), redacted(values["store"]["url"])
+    values["gate"] = redacted(values["gate"])
+    for table, key in (("store", "url"), ("store", "folder"), ("log", "file"), ("control", "socket")):
+        values[table][key] = redacted(values[table][key])  # a URL may stand where a path ought to
+    for product in values["products"].values():
+        product["bundle"] = redacted(product["bundle"])
+        product["bundles"] = {camera: redacted(bundle) for camera, bundle in product["bundles"].items()}
     return values
 
 
