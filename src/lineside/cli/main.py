@@ -96,6 +96,7 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "snap7": "s7",
     "asyncua": "opcua",
     "paho": "mqtt",
+    "prometheus_client": "metrics",
     "psycopg": "postgres",
     "pyarrow": "parquet",
 }
