@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from lineside.line.log import LogSettings, open_log
+from lineside.line.log import open_log
 from lineside.line.said import Said
+from lineside.line.settings import Log as LogSettings
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store

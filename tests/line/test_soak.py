@@ -55,9 +55,10 @@ def source(parts=60):
 
 
 def sound(store, parts=60, every_s=0.002, model=None, **given):
+    window = Window("press-3")
     return soak(
-        lambda window, sink: run(model or stub(), source(parts), [sink], store, window=window, **given),
-        "press-3",
+        lambda sink: run(model or stub(), source(parts), [sink], store, window=window, **given),
+        window,
         lambda run_id: kept(store, run_id),
         every_s=every_s,
     )
@@ -91,14 +92,15 @@ class Page(HTMLParser):
 
 
 def test_all_witnesses_agree_from_the_trigger_to_the_plc_and_the_consumer(store, tmp_path):
+    window = Window("press-3")
     durable = Durable("mqtt://host/t?timeout-s=1", "mqtt://host/t", lambda who, halt: Quick(), window=8)
 
-    def job(window, sink):
+    def job(sink):
         with plc(tmp_path) as double:
             gate = open_gate(f"modbus://127.0.0.1:{double.port}?unit=1&deadline_ms=30000")
             return run(stub(), source(60), [sink, durable], store, window=window, gate=gate, deadline_ms=60_000)
 
-    found = soak(job, "press-3", lambda run_id: kept(store, run_id), every_s=0.005)
+    found = soak(job, window, lambda run_id: kept(store, run_id), every_s=0.005)
     assert found.passed
     assert {one.what: one.n for one in found.counts} == {
         "triggered (the station)": 60,
@@ -132,7 +134,8 @@ def test_a_result_that_is_missing_anywhere_is_seen(store, wrong):
     def less(run_id):
         return dataclasses.replace(kept(store, run_id), **wrong)
 
-    found = soak(lambda w, sink: run(stub(), source(60), [sink], store, window=w), "l", less, every_s=0.01)
+    window = Window("l")
+    found = soak(lambda sink: run(stub(), source(60), [sink], store, window=window), window, less, every_s=0.01)
     assert not found.passed
     assert "Counts do not agree" in soak_page.headline(found)
     assert "contradicted" in soak_page.render(found)
@@ -197,10 +200,12 @@ def test_a_fault_is_the_headline_and_no_success(store):
         yield Frame("p1", 1, "x", picture=picture(RED))
         raise OSError("unplugged")
 
-    def job(window, sink):
+    window = Window("l")
+
+    def job(sink):
         return run(stub(), Source("cam:", frames(), None), [sink], store, window=window)
 
-    found = soak(job, "l", lambda run_id: kept(store, run_id))
+    found = soak(job, window, lambda run_id: kept(store, run_id))
     assert not found.passed
     assert soak_page.headline(found) == "The line stopped by itself: the source failed: OSError: unplugged"
     Page(soak_page.render(found))

@@ -1,6 +1,6 @@
 """The line's log: text for people, or one JSON object a line for machines; to stderr, or to a file that is rotated.
 
-    with open_log(LogSettings("json"), "press-3") as log:
+    with open_log(settings.log, "press-3") as log:
         log.say(Said("drift", "…"))        # returns at once, whatever becomes of stderr and the disk
 
 Configured once, by the command line. Everything goes through Python's own logging, so that what libraries have to say
@@ -26,10 +26,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lineside.errors import SettingsError
 from lineside.line.said import Level, Said
+from lineside.line.settings import Log as LogSettings
 
 ROOM = 4096  # records that may wait to be written
 CLOSE_S = 2.0  # for the last of them
@@ -46,23 +47,6 @@ PATTERNS = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
 )
 LEAST_SECRET = 6  # letters: to hide every "3" because a password is "3" would hide the log
-
-
-@dataclass(frozen=True)
-class LogSettings:
-    """How the line logs: [log] of line.toml."""
-
-    format: Literal["text", "json"] = "text"
-    level: Level = "info"  # and what is worse
-    file: Path | None = None  # None: stderr
-    file_mb: float = 10.0  # then a new one is begun
-    files_kept: int = 5  # older ones, file.1 the youngest
-
-    def __post_init__(self):
-        if not 0.001 <= self.file_mb <= 10_000:
-            raise ValueError(f"file_mb: expected 0.001 to 10000, got {self.file_mb:g}")
-        if not 1 <= self.files_kept <= 1000:  # with none the rotation could not begin a new file
-            raise ValueError(f"files_kept: expected 1 to 1000, got {self.files_kept}")
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def taker(
         if gate:
             times |= {WIRE: gate.times.up_to(BOUNDS_MS), END: gate.ends.up_to(BOUNDS_MS)}
         product = state.product or next(iter(views[0].models))
-        detectors = {view.name: found for view in views if (found := view.drift.get(product))}
+        detectors = {view.name: found for view in views if (found := view.drifts.get(product))}
         moved = [alarm.number for alarm in list(line.alarms)]
         numbers = sorted({number for found in detectors.values() for number in found.numbers} | set(moved))
         return Snapshot(

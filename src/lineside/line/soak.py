@@ -1,6 +1,6 @@
 """A soak: the line runs for long, and everything that must agree afterwards, or must not grow, is looked at.
 
-    soak(job, "press-3", kept)      # job(window, sink) runs the line with this window and one more sink: Summary
+    soak(job, window, kept)      # job(sink) runs the line with that window and one more sink: Summary
 
 Counted in ways that know nothing of each other: triggers by the station, verdicts by the summary, results by asking the
 store, and tellings by a sink of the soak's own, which also sees that no number is left out and none comes twice. With a
@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lineside.bundle.parity import machine
+from lineside.errors import BundleError
 from lineside.evidence.intervals import Estimate
 from lineside.evidence.slope import slope
 from lineside.line.events import DEADLINE
@@ -40,6 +42,7 @@ EVERY_S = 1.0
 MOST = 720
 MOST_MISSES = 200  # listed; all are counted
 FORMAT = 1
+FILE = "soak.json"  # in a bundle
 MIB_PER_HOUR = 3600 / 2**20  # of bytes per second
 
 
@@ -190,8 +193,8 @@ class Sampler:
 
 
 def soak(
-    job: "Callable[[Window, Sink], Summary]",
-    line: str,
+    job: "Callable[[Sink], Summary]",
+    window: Window,
     kept: Callable[[str], Kept],
     *,
     every_s: float = EVERY_S,
@@ -199,12 +202,15 @@ def soak(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     clock: Callable[[], float] = time.monotonic,
 ) -> Soak:
-    """Run the line and look at it. kept(run id): what the store holds of it. LineError where it does not start."""
-    window, hearing = Window(line), Hearing()
+    """Run the line, and look at it through window, which job must have given it.
+
+    kept(run id): what the store holds of it. LineError and others where the line does not start.
+    """
+    hearing = Hearing()
     load_before = os.getloadavg()[0]
     began = now()
     with Sampler(window, every_s, take, clock) as sampler:
-        summary = job(window, Sink("soak:", hearing.tell, lambda: None))
+        summary = job(Sink("soak:", hearing.tell, lambda: None))
     ended, last = now(), window.look()
     assert last is not None  # job has run a line
     held = kept(summary.run_id)
@@ -215,7 +221,7 @@ def soak(
 
     return Soak(
         format=FORMAT,
-        line=line,
+        line=window.name,
         began=_iso(began),
         ended=_iso(ended),
         fault=summary.fault,
@@ -255,6 +261,31 @@ def kept(store: "Engine", run_id: str) -> Kept:
             .group_by(OUTBOX.c.sink)
         ).all()
     return Kept(stored, {sink: (done, waiting) for sink, done, waiting in rows})
+
+
+def signer(bundles: Sequence[Path], key: Path | None) -> Callable[[bytes], bytes] | None:
+    """What signs a changed manifest, None: nothing. BundleError for a signed bundle without a key: it would lose it."""
+    from lineside.bundle import folder, signature
+
+    for path in bundles:
+        if key is None and folder.open_bundle(path).signature() is not None:
+            raise BundleError(
+                f"{path}: is signed, and a soak put into it would cost it the signature; sign it again with --sign "
+                "KEY, or leave --keep out"
+            )
+    if key is None:
+        return None
+    private = signature.load_private(key)
+    return lambda manifest: signature.sign(manifest, private)
+
+
+def keep(bundle: Path, found: Soak, numbers: str, sign: Callable[[bytes], bytes] | None) -> None:
+    """Put soak.json into a bundle. BundleError where it is not the one that ran, or can't be written."""
+    from lineside.bundle import folder
+
+    if folder.open_bundle(bundle).sha256 not in found.bundles.values():
+        raise BundleError(f"{bundle}: was changed while it ran: this soak is not its own, and is not put into it")
+    folder.replace(bundle, {FILE: numbers.encode("utf-8")}, lambda manifest: manifest, sign)
 
 
 def _counts(summary: "Summary", last: Snapshot, held: Kept, hearing: Hearing) -> tuple[Count, ...]:
