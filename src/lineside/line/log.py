@@ -207,9 +207,12 @@ def _level(number: int) -> Level:
 def _stderr() -> Target:
     """To a terminal by sys.stderr, which a progress bar may have replaced; else straight to the file descriptor:
     a thread that hangs in sys.stderr would hold its lock, and the program could not even end."""
-    if sys.stderr.isatty():
+    try:
+        descriptor = None if sys.stderr.isatty() else os.dup(sys.stderr.fileno())
+    except (OSError, AttributeError):  # a stderr of a program's own, a notebook's say, or none
+        descriptor = None
+    if descriptor is None:
         return Target(lambda line: print(line, end="", file=sys.stderr))
-    descriptor = os.dup(sys.stderr.fileno())
 
     def write(line: str) -> None:
         rest = memoryview(line.encode("utf-8", "backslashreplace"))
