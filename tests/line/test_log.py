@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from lineside.errors import SettingsError
@@ -158,7 +158,7 @@ def test_the_environments_secrets_are_hidden_wherever_they_stand(tmp_path):
     [
         "mqtts://broker:8883/line3?client-id=x&qos=1",
         "modbus://192.168.0.10:502?unit=1",
-        "webhook:https://host:8443/a@b?key-file=/etc/lineside/key",
+        "webhook:https://host:8443/a?key-file=/etc/lineside/key",
         "drift: brightness has become larger (alarm at part 1,204)",
         "user@host has no password set",
         "store.db.lock: is held",
@@ -168,15 +168,14 @@ def test_what_is_no_secret_stays(text):
     assert redact(text) == text
 
 
-@given(some.text(alphabet=some.characters(exclude_characters="@", exclude_categories=["Z", "C"]), min_size=8))
+@settings(deadline=None)
+@given(some.text(alphabet=some.characters(exclude_characters="@*", exclude_categories=["Z", "C"]), min_size=8))
 @example("0/12345678")
 def test_no_password_of_a_url_gets_through(password):
-    text = redact(f"at mqtt://user:{password}@host/t")
-    assert (
-        password not in text or password.split("/")[0].isdigit()
-    )  # a port and a path: no URL of ours has both and an @
+    assert redact(f"at mqtt://user:{password}@host/t") == "at mqtt://user:***@host/t"
 
 
+@settings(deadline=None)
 @given(
     some.recursive(
         some.none() | some.integers() | some.text(), lambda x: some.lists(x) | some.dictionaries(some.text(), x)

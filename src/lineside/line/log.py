@@ -39,8 +39,8 @@ HIDDEN = "***"
 NAMED = r"[\w-]*(?:password|passwd|passphrase|secret|token|api[-_]?key)|pwd|key|auth|authorization"
 NAMED_SECRET = re.compile(NAMED, re.IGNORECASE)
 PATTERNS = (
-    # scheme://user:password@host, also where the password holds @ or /; a port with a path is none
-    (re.compile(r"(://[^\s/?#@:]*):(?!\d+/)[^\s]*@"), rf"\1:{HIDDEN}@"),
+    # scheme://user:password@host, also where the password holds @ or /, so a port with an @ somewhere behind it, too
+    (re.compile(r"(://[^\s/?#@:]*):[^\s]*@"), rf"\1:{HIDDEN}@"),
     (re.compile(rf"((?<![\w-])(?:{NAMED})=)[^&\s;,]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"""(["'](?:{NAMED})["']\s*:\s*["'])[^"']+""", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
