@@ -3,7 +3,7 @@
     python -m benchmarks.metrics_cost [--rounds 5] [--parts 300]
 
 The line of line_overhead.py's 192 × 192 picture (EfficientNet-Lite0, ONNX Runtime, float32; SQLite with synchronous =
-FULL, CSV sink), a part every 20 ms by the clock, as on a conveyor. A process of its own scrapes over HTTP; the page has
+FULL, CSV sink), a part every 50 ms by the clock, as on a conveyor. A process of its own scrapes over HTTP; the page has
 everything but a PLC. The three take turns in every round, so that all see the same load of the machine. Prometheus
 itself asks every 15 s.
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import line_overhead, record
 
-FPS = 50.0
+FPS = 20.0
 EVERY_S = {"nobody": None, "every second": 1.0, "ten a second": 0.1}
 
 
