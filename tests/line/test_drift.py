@@ -122,8 +122,10 @@ def test_the_run_tells_of_drift_and_goes_on(tmp_path):
     assert summary.alarms
     assert 150 <= summary.alarms[0].since <= summary.alarms[0].part
     assert summary.alarms[0].part > 200
-    assert said == [alarm.sentence() for alarm in summary.alarms]
-    assert said[0] in text(summary)
+    told = [one for one in said if one.event == "drift"]
+    assert [one.sentence for one in told] == [alarm.sentence() for alarm in summary.alarms]
+    assert [one.part_id for one in told] == [str(alarm.part) for alarm in summary.alarms]
+    assert told[0].sentence in text(summary)
 
 
 def test_looks_of_other_pictures_are_refused():

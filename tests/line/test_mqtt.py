@@ -78,7 +78,8 @@ def test_without_an_acknowledgement_results_wait_for_the_next_start(broker, stor
     deaf.close()
     assert (summary.fault, summary.outboxes[0].pending, summary.outboxes[0].acknowledged) == ("", 2, 0)
     assert len(deaf.once) == 1  # the second is not sent before the first is done
-    assert "were not acknowledged in time, from number 1 (part p1)" in said[0]
+    (trouble,) = (one for one in said if one.event == "sink")
+    assert "were not acknowledged in time, from number 1 (part p1)" in trouble.sentence
     assert "2 WAIT in the outbox for the next start" in text(summary)
 
     consumer = Consumer(broker.port, "plant/3")
@@ -97,7 +98,8 @@ def test_a_broker_that_is_down_does_not_stop_the_line(broker, store, monkeypatch
     summary = run(stub(), source(*[RED] * 20), [sink(broker)], store, say=said.append)
     assert (summary.parts, summary.stored, summary.fault) == (20, 20, "")
     assert summary.outboxes[0].pending == 20
-    assert "the broker can not be reached (Connection refused)" in said[0]
+    (trouble,) = (one for one in said if one.event == "sink")
+    assert "the broker can not be reached (Connection refused)" in trouble.sentence
 
 
 @needs_mosquitto
@@ -491,4 +493,5 @@ def test_trouble_and_its_end_are_said_once(store, monkeypatch):
     courier = courier_of(store, Stubborn(5), say=said.append)
     courier.start()
     courier.close()
-    assert said == ["x: not yet", "x: results are acknowledged again"]
+    assert [str(one) for one in said] == ["x: not yet", "x: results are acknowledged again"]
+    assert [one.level for one in said] == ["warning", "info"]

@@ -29,6 +29,7 @@ VERBS = {  # verb: (module, what it does)
     "run": ("lineside.cli.run", "the line: pictures in, verdicts out, every result stored"),
     "control": ("lineside.cli.control", "tell a running line what to do: product, stop, reset, master parts …"),
     "override": ("lineside.cli.override", "a person's word on a result, beside the machine's, with who and why"),
+    "soak": ("lineside.cli.soak", "run the line for long, and report times, counts that must agree, growth"),
     "forget": ("lineside.cli.forget", "delete old inspections that every consumer has acknowledged"),
     "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }
@@ -96,6 +97,7 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "snap7": "s7",
     "asyncua": "opcua",
     "paho": "mqtt",
+    "prometheus_client": "metrics",
     "psycopg": "postgres",
     "pyarrow": "parquet",
 }

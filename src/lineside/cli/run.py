@@ -1,10 +1,11 @@
 """lineside run LINE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from lineside.cli.numbers import above_zero, at_least_one
 
 if TYPE_CHECKING:
     from lineside.line.settings import Settings
+    from lineside.progress import Progress
 
 STAND_IN_THE_FILE = {  # flag: the setting of line.toml in its place
     "source": "cameras",
@@ -57,49 +59,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import json
-    import os
     import queue
 
     import numpy as np
 
     from lineside.errors import LineError
-    from lineside.line import run as line
     from lineside.line.control import Finish, Inbox
-    from lineside.line.open import opened
+    from lineside.line.open import opened, told, work
+    from lineside.line.said import Said
     from lineside.line.summary import text
     from lineside.line.systemd import service
-    from lineside.progress import bar
     from lineside.settings import plain
 
     settings = _settings(args)
     if args.check:
         return _check(settings, args.json)
     inbox: Inbox = queue.SimpleQueue()
-    with opened(settings, np.random.default_rng(0), inbox.put) as it:
+    with told(settings) as (say, window), opened(settings, np.random.default_rng(0), inbox.put) as it:
         for note in it.notes:
-            print(note, file=sys.stderr)
-        parts = settings.parts
-        with _on_signal(lambda: inbox.put(Finish())), bar("line", unit="parts") as progress:
-            summary = line.run(
-                it.views,
-                it.sinks,
-                it.store,
-                pace=line.Pace(
-                    deadline_ms=parts.deadline_ms,
-                    max_fps=parts.max_fps,
-                    together_ms=parts.together_ms,
-                    halt_after=parts.stop_after_rejects,
-                    watchdog_s=parts.watchdog_s,
-                    parts=parts.limit,
-                ),
-                product=settings.first_product,
-                autostart=settings.control.autostart,
-                resettable=settings.control.socket is not None,
-                gate=it.gate,
-                inbox=inbox,
-                service=service(os.environ, os.getpid()),
-                say=lambda sentence: print(sentence, file=sys.stderr),
-                progress=progress,
+            say(Said("note", note))
+        with on_signal(lambda: inbox.put(Finish())), _bar() as progress:
+            summary = work(
+                it, inbox=inbox, say=say, service=service(os.environ, os.getpid()), window=window, progress=progress
             )
     # Where results go to stdout, nothing else does.
     out = sys.stderr if any(sink.url.startswith("stdout:") for sink in it.sinks) else sys.stdout
@@ -156,8 +137,15 @@ def _settings(args: argparse.Namespace) -> "Settings":
     )
 
 
+def _bar() -> "AbstractContextManager[Progress]":
+    """Only on a terminal: a pipe that nobody reads must not keep the line from its end."""
+    from lineside.progress import bar, silent
+
+    return bar("line", unit="parts") if sys.stderr.isatty() else nullcontext(silent)
+
+
 @contextmanager
-def _on_signal(finish: Callable[[], None]) -> Iterator[None]:
+def on_signal(finish: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM lets the part in flight come to its end; a second one acts as it always does."""
 
     def first(number: int, _: object) -> None:

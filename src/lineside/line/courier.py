@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LinesideError
+from lineside.line.said import Said, Say, unheard
 from lineside.line.sink.durable import Durable, Wire
 from lineside.store import outbox
 from lineside.store.open import reading, where, why
@@ -46,6 +47,7 @@ class Sent:
     pending: int | None  # None: the store does not answer
     oldest_s: float | None  # since the verdict of the oldest that waits
     trouble: str  # why it waits; "" if nothing is wrong
+    key: str = ""  # whose outbox: the URL without its options
 
 
 class Courier:
@@ -57,7 +59,7 @@ class Courier:
         sink: Durable,
         who: str,
         *,
-        say: Callable[[str], None] = lambda sentence: None,
+        say: Say = unheard,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -113,6 +115,7 @@ class Courier:
             pending.count if pending else None,
             None if oldest is None else max(0.0, (self._now() - oldest).total_seconds()),
             self._trouble,
+            self._sink.key,
         )
 
     def _work(self) -> None:
@@ -197,12 +200,12 @@ class Courier:
         self._failures, self._careful = 0, False
         if self._trouble:
             self._trouble = ""
-            self._say(f"{self._sink.key}: results are acknowledged again")
+            self._say(Said("sink", f"{self._sink.key}: results are acknowledged again", facts={"sink": self._sink.key}))
 
     def _fail(self, sentence: str, progress: bool = False) -> None:
         """Remember why, say it once, and wait before the next try."""
         if not self._trouble:
-            self._say(sentence)
+            self._say(Said("sink", sentence, "warning", facts={"sink": self._sink.key}))
         self._trouble, self._careful = sentence, True
         self._failures = 1 if progress else self._failures + 1
         pause_s = min(LONGEST_S, FIRST_S * 2 ** min(self._failures - 1, 20)) * self._rng.uniform(0.5, 1.5)

@@ -6,6 +6,7 @@ that at least that share of the parts did not exceed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,13 @@ class Latency:
     mean: float | None
     percentiles: dict[str, float] | None  # the names of PERCENTILES
     max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpTo:
+    counts: tuple[int, ...]  # by bound
+    n: int
+    sum_ms: float
 
 
 class Histogram:
@@ -46,6 +54,15 @@ class Histogram:
         reached = np.cumsum(self._counts)
         found = {name: self._middle(int(np.searchsorted(reached, math.ceil(p * n)))) for name, p in PERCENTILES.items()}
         return Latency(n, self._sum / n, found, self._max)
+
+    def up_to(self, bounds_ms: Sequence[float]) -> "UpTo":
+        """How many times were at most so long; may be called by another thread than add's.
+
+        A time less than 0.5 % below a bound may count as above it, never the other way round.
+        """
+        reached = np.cumsum(self._counts)
+        bins = [math.floor(math.log(ms / LOWEST_MS) / math.log(GROWTH) + 1e-9) for ms in bounds_ms]
+        return UpTo(tuple(int(reached[max(0, min(b, BINS - 1))]) for b in bins), int(reached[-1]), self._sum)
 
     def _middle(self, bin_: int) -> float:
         return min(LOWEST_MS * GROWTH ** (bin_ - 0.5), self._max)

@@ -3,7 +3,8 @@
 Models of all products are loaded at the start, so that a change of product costs no time.
 """
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,16 +19,24 @@ from lineside.line.decide import doubts
 from lineside.line.desk import Ask, Desk
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
-from lineside.line.settings import LineCamera, Log, Settings
+from lineside.line.log import open_log
+from lineside.line.said import Said, Say
+from lineside.line.settings import LineCamera, Settings
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink
+from lineside.line.snapshot import Window
 from lineside.line.start import start, watched_model
+from lineside.line.systemd import NOBODY, Service
 from lineside.line.view import View
+from lineside.progress import Progress, silent
 from lineside.store.open import is_url, open_store
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from lineside.line.control import Inbox
+    from lineside.line.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,64 @@ def refuse_what_is_to_come(settings: Settings) -> None:
     """SettingsError for what line.toml can describe and the line does not do yet: nothing asked for is left out."""
     asked = {
         "store.pictures, store.every": settings.store.keeps_pictures,
-        "web.metrics": settings.web.metrics is not None,
-        "log": settings.log != Log(),
     }
     for what, is_asked in asked.items():
         if is_asked:
             raise SettingsError(f"{what}: this version of Lineside does not do that yet; leave it out")
+
+
+def work(
+    it: Opened,
+    *,
+    inbox: "Inbox",
+    say: Say,
+    window: Window | None = None,
+    more: Sequence[Sink] = (),
+    service: Service = NOBODY,
+    progress: Progress = silent,
+) -> "Summary":
+    """Run an open line as its settings say; more: sinks beside its own. What line.run.run raises."""
+    from lineside.line.run import Pace, run
+
+    settings = it.settings
+    pace = Pace(
+        deadline_ms=settings.parts.deadline_ms,
+        max_fps=settings.parts.max_fps,
+        together_ms=settings.parts.together_ms,
+        halt_after=settings.parts.stop_after_rejects,
+        watchdog_s=settings.parts.watchdog_s,
+        parts=settings.parts.limit,
+    )
+    return run(
+        it.views,
+        [*it.sinks, *more],
+        it.store,
+        pace=pace,
+        product=settings.first_product,
+        autostart=settings.control.autostart,
+        resettable=settings.control.socket is not None,
+        gate=it.gate,
+        inbox=inbox,
+        service=service,
+        say=say,
+        window=window,
+        progress=progress,
+    )
+
+
+@contextmanager
+def told(settings: Settings) -> Iterator[tuple[Say, Window]]:
+    """The line's log, and its metrics page if there is to be one: who speaks, and what is looked into."""
+    name = settings.name or socket.gethostname()
+    window = Window(name)
+    with ExitStack() as stack:
+        log = stack.enter_context(open_log(settings.log, name))
+        if settings.web.metrics is not None:
+            from lineside.line.metrics import serve
+
+            page = stack.enter_context(serve(settings.web.metrics, window, dropped=lambda: log.dropped))
+            log.say(Said("note", page.note or f"metrics at {page.url}", "warning" if page.note else "info"))
+        yield log.say, window
 
 
 def _notes(views: list[View]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ import numpy as np
 
 from lineside import __version__
 from lineside.errors import SettingsError
-from lineside.line import note
+from lineside.line import note, said, snapshot
 from lineside.line.camera import Conveyor, Door, Room, take
 from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
 from lineside.line.decide import answerer, compare_rounded, warm_up
@@ -63,10 +64,6 @@ IN_FLIGHT = 16  # parts between trigger and verdict, where triggers do not wait 
 ROOM, ROOM_BYTES = 256, 256 * 2**20  # at most so many inspections, and bytes of their pictures, wait for the disk
 PROGRESS_EVERY_S = 0.2
 CLOSE_S = 60.0  # for the store and the sinks to take the last results
-
-
-def unheard(sentence: str) -> None:
-    """Nobody is told while the line runs; the summary has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,8 @@ def run(
     gate: Gate | None = None,
     inbox: Inbox | None = None,
     service: Service = NOBODY,
-    say: Callable[[str], None] = unheard,
+    say: said.Say = said.unheard,
+    window: snapshot.Window | None = None,
     progress: Progress = silent,
     now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> Summary:
@@ -112,10 +110,11 @@ def run(
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    that the line is ready, alive, stopping. Drift stops nothing: say is told of its alarms, of states, and of durable
-    sinks in trouble, at once and in other threads. The summary's `fault` says why the line stopped by itself.
-    SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
-    where engine, store or gate does not start, or a rounded model answers otherwise than it did.
+    that the line is ready, alive, stopping. Drift stops nothing. say is told what happens, in any thread, and must
+    return at once (line/log.py); window is where others look in while the line runs (line/snapshot.py). The summary's
+    `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing, and for max_fps of
+    a camera that sets its own pace; LineError where engine, store or gate does not start, or a rounded model answers
+    otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.store.open import identity
@@ -138,6 +137,9 @@ def run(
 
     inbox = queue.SimpleQueue() if inbox is None else inbox
     row = _run_row(views, product, pace, sinks, gate)
+    say(said.started(row))
+    for view in views:
+        view.source.listen(say)
 
     durable = [sink for sink in sinks if isinstance(sink, Durable)]
     if len({sink.key for sink in durable}) < len(durable):
@@ -154,16 +156,18 @@ def run(
 
     if gate:
         gate.start(lambda sentence: inbox.put(Lost(sentence)))
+    kept = _room([first[view.name] or _blank(view.source) for view in views])
     recorder = Recorder(
         store,
         row,
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
-        room=_room([first[view.name] or _blank(view.source) for view in views]),
+        room=kept,
         boxes=[Box(sink.key, sink.limit, sink.events) for sink in durable],
     )
     tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
     room = Room(min(_in_flight(view.source, pace) for view in views))
+    verdicts_ns: deque[int] = deque(maxlen=2 * ROOM)  # when the last ones left
     halt = threading.Event()
     deadline_ns = _ns(pace.deadline_ms, 1e6)
     todo: queue.SimpleQueue[tuple[str, str, Frame] | None] = queue.SimpleQueue()
@@ -174,12 +178,12 @@ def run(
         see = {(name, p): watcher(detector, lambda: not todo.empty()) for name, p, detector in watched if detector}
         while (job := todo.get()) is not None:
             camera, made, frame = job
-            said = answers[camera, made](frame)
-            inbox.put(replace(said, picture=None))
-            if (look := see.get((camera, made))) and (alarm := look(said)):
+            spoken = answers[camera, made](frame)
+            inbox.put(replace(spoken, picture=None))
+            if (look := see.get((camera, made))) and (alarm := look(spoken)):
                 inbox.put(Drifted(alarm, camera))
                 recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
-                say(f"{camera}: {alarm.sentence()}" if len(views) > 1 else alarm.sentence())
+                say(said.drifted(alarm, camera if len(views) > 1 else "", frame.part_id))
 
     conveyor = None if pace.max_fps is None else Conveyor(round(1e9 / pace.max_fps))
     store_door = Door(recorder.enter)
@@ -208,14 +212,14 @@ def run(
         recorder.put(lambda: inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made))
         if result.expected:
             recorder.note(note.calibration(row.id, wall, result))
+        verdicts_ns.append(line.last_ns)
         tally.add(flight.product, result.verdict, result.reason, flight.frame, stages_ms(flight, total_ms))
         room.leave()
         draw(PROGRESS_EVERY_S)
 
     def changed(change: Changed, who: str) -> None:
         recorder.note(note.state(row.id, datetime.now(UTC), change, who))
-        if change.state in ("halted", "error") and not line.done:
-            say(f"the station is {change.state}: {change.why}")
+        say(said.changed(change, who, line.done))
         if change.state == "halted" and line.done:
             farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
@@ -231,9 +235,7 @@ def run(
 
     def obeyed(asked: Asked, refused: str) -> None:
         recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
-        say(
-            f"{asked.who} ordered {asked.order} {asked.product}".rstrip() + (f": refused, {refused}" if refused else "")
-        )
+        say(said.obeyed(asked, refused))
 
     def draw(every_s: float) -> None:
         nonlocal drawn_ns
@@ -264,6 +266,9 @@ def run(
     # A camera may take seconds to let go.
     leaving = [threading.Thread(target=v.source.close, name=f"closer {v.name}", daemon=True) for v in views]
     started_ns = drawn_ns = now_ns()
+    if window:
+        look = snapshot.taker(row.id, views, pace.deadline_ms, tally, line, recorder, kept, verdicts_ns, gate, now_ns)
+        window.open(look, couriers)
     try:
         line.begin(product, autostart)
         for thread in (*threads, *couriers):
@@ -293,8 +298,10 @@ def run(
         for change in [Changed("error", product, recorder.error)] if recorder.error and not line.fault else farewell:
             announce(change)
     draw(0)
+    if window:
+        window.close()
 
-    return tally.summary(
+    summary = tally.summary(
         run_id=row.id,
         deadline_ms=pace.deadline_ms,
         max_behind_ms=None if pace.max_fps is None else line.max_behind_ms,
@@ -308,7 +315,10 @@ def run(
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),
         source=_fates(views),
+        end=gate.ends.latency() if gate else None,
     )
+    say(said.stopped(summary))
+    return summary
 
 
 def _run_row(

@@ -142,8 +142,16 @@ class Log:
     """What the line writes about itself, and how."""
 
     format: Literal["text", "json"] = "text"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["info", "warning", "error"] = "info"  # and what is worse
     file: Path | None = None  # None: stderr
+    file_mb: float = 10.0  # then a new one is begun
+    files_kept: int = 5  # older ones, file.1 the youngest
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.file_mb <= 10_000:
+            raise ValueError(f"file_mb: expected a number from 0.001 to 10000, got {self.file_mb:g}")
+        if not 1 <= self.files_kept <= 1000:  # with none the rotation could not begin a new file
+            raise ValueError(f"files_kept: expected a whole number from 1 to 1000, got {self.files_kept}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +251,10 @@ class Settings:
         """Every bundle, once."""
         cameras = [one.name for one in self.cameras]
         return tuple(dict.fromkeys(self.bundle(product, camera) for product in self.products for camera in cameras))
+
+    def bundles_of(self, product: str) -> tuple[Path, ...]:
+        """Every bundle that looks at this product, once."""
+        return tuple(dict.fromkeys(self.bundle(product, camera.name) for camera in self.cameras))
 
     @property
     def store_place(self) -> str | Path:

@@ -26,6 +26,7 @@ STAGES = {  # name: what it is
     "total": "trigger → verdict",
 }
 WIRE = "verdict → confirmed by the PLC"  # measured by the gate, where there is one
+END = "trigger → confirmed by the PLC"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Summary:
     again: int  # parts in those numbers that are further exposures of a part that had come before
     latency_ms: dict[str, Latency]  # by STAGES
     wire_ms: Latency | None  # verdict → confirmed by the gate's PLC; None: no gate
+    end_ms: Latency | None  # trigger → confirmed by the gate's PLC; None: no gate
     seconds: float  # first trigger → last verdict
     parts_per_second: float | None
     max_behind_ms: float | None  # with --max-fps: how late the most delayed trigger was
@@ -103,6 +105,7 @@ class Tally:
         source: dict[str, int],
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
+        end: Latency | None = None,
         outboxes: "tuple[Sent, ...]" = (),
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
@@ -123,6 +126,7 @@ class Tally:
             again=self.again,
             latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
             wire_ms=wire,
+            end_ms=end,
             seconds=seconds,
             parts_per_second=self.parts / seconds if seconds > 0 else None,
             max_behind_ms=max_behind_ms,
@@ -195,8 +199,8 @@ def _table(s: Summary) -> str:
     names = [*PERCENTILES, "max", "mean"]
     rows = [f"{'ms per part':<12}" + "".join(f"{name:>9}" for name in names) + f"{'n':>10}"]
     stages = [(stage, latency, STAGES[stage]) for stage, latency in s.latency_ms.items()]
-    for stage, latency, what in stages + ([("wire", s.wire_ms, WIRE)] if s.wire_ms else []):
-        if latency.percentiles is None or latency.max is None or latency.mean is None:
+    for stage, latency, what in [*stages, ("wire", s.wire_ms, WIRE), ("confirmed", s.end_ms, END)]:
+        if latency is None or latency.percentiles is None or latency.max is None or latency.mean is None:
             continue
         values = [*latency.percentiles.values(), latency.max, latency.mean]
         numbers = "".join(f"{_ms(v):>9}" for v in values)

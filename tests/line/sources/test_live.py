@@ -216,6 +216,27 @@ def test_a_camera_that_comes_back_goes_on():
     assert "how many parts pass until it is back nobody can tell" in frames[1].error
 
 
+def test_it_is_said_that_a_camera_is_lost_and_that_it_is_back():
+    devices = iter([Script([1, LineError("x")]), LineError("away"), Script([1, 2])])
+
+    def open_device():
+        found = next(devices)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    said = []
+    source = live("script:", open_device, Camera(reconnect_s=60))
+    source.listen(said.append)
+    assert len(list(itertools.islice(source.frames, 4))) == 4
+    source.close()
+    lost, back = said
+    assert (lost.event, lost.level, lost.sentence) == ("camera", "warning", "the camera is lost: script:: x")
+    assert (back.event, back.level) == ("camera", "info")
+    assert back.sentence.startswith("script:: the camera is back after ")
+    assert back.facts["away_s"] > 0
+
+
 def test_each_software_trigger_during_an_outage_is_a_lost_part():
     devices = [Script([1, LineError("x")]), *[LineError("away")] * 10, Script([1])]
     counts, frames, _ = play(devices, 4, trigger="software", timeout_s=0.1, reconnect_s=60)

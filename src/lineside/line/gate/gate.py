@@ -65,7 +65,9 @@ class Gate:
         self._beat_ns = 0  # when the next heartbeat is due
         self._poll_ns: int | None = None  # when the next reading of the encoder is due; None: there is none
         self._rest_ns: int | None = None  # when PASS must end
-        self._histogram = Histogram()
+        self.times = Histogram()  # verdict, or its part at the gate, → confirmed; of every verdict that was confirmed
+        self.ends = Histogram()  # trigger → confirmed; of the same
+        self._beaten_ns = 0  # when the PLC confirmed the last heartbeat
         self._failing = threading.Lock()
         self._done = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -132,7 +134,11 @@ class Gate:
 
     def latency(self) -> Latency:
         """Verdict, or its part at the gate, → confirmed by the PLC; of every verdict that was confirmed."""
-        return self._histogram.latency()
+        return self.times.latency()
+
+    def heartbeat_age_s(self) -> float:
+        """Since the PLC confirmed a heartbeat."""
+        return max(0, self._now_ns() - self._beaten_ns) / 1e9
 
     def _work(self) -> None:
         end, until_ns = None, 0
@@ -193,7 +199,8 @@ class Gate:
         if self._due:
             self._due.popleft()
         self.confirmed += 1
-        self._histogram.add((now - due_ns) / 1e6)
+        self.times.add((now - due_ns) / 1e6)
+        self.ends.add((now - job.triggered_ns) / 1e6)
         self._rest_ns = now + round(self._timing.pass_ms * 1e6) if verdict == "accept" else None
         if now - due_ns > self._deadline_ns:
             raise LineError(self._late(job, now - due_ns, "was confirmed too late"))
@@ -218,6 +225,7 @@ class Gate:
         self._beats = (self._beats + 1) % 2**16
         state = self._said = self._state
         self._on_wire(lambda: self._wire.beat(self._beats, STATES[state]))
+        self._beaten_ns = self._now_ns()
 
     def _poll(self) -> None:
         asked_ns = self._now_ns()

@@ -16,6 +16,8 @@ from typing import Literal
 
 import numpy as np
 
+from lineside.line.said import Say
+
 MAX_FILE_BYTES = 256 * 2**20  # a picture file above this is refused unread: it would not leave memory for the line
 
 
@@ -89,6 +91,7 @@ class Source:
     counts: Counts = field(default_factory=Counts)
     trigger: Literal["recorded", "software", "free", "hardware"] = "recorded"
     shape: tuple[int, int, int] | None = None  # of its pictures (H, W, 3), where they all have the same
+    listen: Callable[[Say], None] = lambda say: None  # who is told, from then on, that a camera is lost or back
 
 
 def counted(frames: Iterator[Frame], counts: Counts) -> Iterator[Frame]:

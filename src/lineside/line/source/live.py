@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from lineside.errors import LineError, LinesideError, SettingsError
+from lineside.line.said import Said, Say, unheard
 from lineside.line.source.clock import Delay
 from lineside.line.source.device import Device, Grab
 from lineside.line.source.frame import Counts, Fate, Frame, Source
@@ -65,6 +66,7 @@ def live(
         pump.counts,
         camera.trigger,
         device.shape,
+        pump.listen,
     )
 
 
@@ -90,6 +92,10 @@ class _Pump:
         self._captured_ns: int | None = None  # of the last frame
         self._interval_ns: float | None = None  # a free camera's pace, smoothed
         self.counts = Counts()
+        self._say: Say = unheard
+
+    def listen(self, say: Say) -> None:
+        self._say = say
 
     # ------------------------------------------------------------------------------------------- the line's side
 
@@ -249,6 +255,7 @@ class _Pump:
     def _reconnect(self, why: str, reconnect_s: float) -> bool:  # pyright: ignore[reportReturnType]
         """Get the camera back; False where the end was asked for, or it stayed away."""
         lost_ns = self._now_ns()
+        self._say(Said("camera", f"the camera is lost: {why}", "warning", facts={"camera": self._url}))
         since_ns = lost_ns if self._captured_ns is None else self._captured_ns
         filled = 0
         if self._camera.trigger == "hardware" or (self._camera.trigger == "free" and not self._interval_ns):
@@ -277,6 +284,8 @@ class _Pump:
             self._stand_in(why, since_ns, filled)
             self.counts.reconnects += 1
             self._captured_ns = None
+            facts = {"camera": self._url, "away_s": round((self._now_ns() - lost_ns) / 1e9, 3)}
+            self._say(Said("camera", f"{self._url}: the camera is back after {facts['away_s']:.1f} s", facts=facts))
             return True
 
     def _stand_in(self, why: str, since_ns: int, filled: int) -> int:
