@@ -135,9 +135,11 @@ def test_the_page_holds_everything_it_shows_and_is_bounded(dirty: Path, tmp_path
 
 
 def test_a_page_that_can_not_be_written_is_said(dirty: Path, capsys: pytest.CaptureFixture) -> None:
-    code, _, err = lineside(capsys, str(dirty), "--html", str(dirty / "no" / "p.html"))
-    assert code == 3
-    assert "the page can not be written (No such file or directory)" in err
+    for flag in ("--html", "--quarantine"):
+        code, out, err = lineside(capsys, str(dirty), flag, str(dirty / "no" / "p.html"))
+        assert code == 2
+        assert "p.html: can not be written (No such file or directory); choose another place, or make room" in err
+        assert ("error zero-byte" in out) == (flag == "--html")  # the table tells what went into the list
 
 
 def test_a_bundle_doubts_labels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

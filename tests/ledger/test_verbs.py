@@ -57,6 +57,15 @@ def test_csv_and_json_are_exact(capsys, tmp_path, convention):
     assert rows[-1]["field_px"] == "allxall"
 
 
+@pytest.mark.parametrize("flag", ["--html", "--csv"])
+def test_a_place_that_takes_no_file_is_a_wrong_flag_told_after_the_table(flag, capsys, tmp_path):
+    place = tmp_path / "nowhere" / "cost"
+    assert main(["cost", "lenet5", flag, str(place)]) == 2
+    out, err = capsys.readouterr()
+    assert "parameters" in out
+    assert f"{place}: can not be written (No such file or directory); choose another place, or make room" in err
+
+
 def test_every_convention_says_what_it_is(capsys):
     texts = [said(capsys, "cost", "resnet34", "--convention", name) for name in CONVENTIONS]
     assert len(set(texts)) == 3
