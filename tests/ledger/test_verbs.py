@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from lineside.cli.main import main
-from lineside.ledger import charts, listing, measure, recommend, subject, table
+from lineside.ledger import charts, measure, recommend, subject, table
 from lineside.ledger.convention import CONVENTIONS
 from lineside.ledger.cost import cost
 from lineside.ledger.layers import collapse, lines, path
-from lineside.ledger.listing import Listed, nets
 from lineside.ledger.sheet import sheet
+from lineside.nets import listing
 from lineside.nets.catalog import NETS
+from lineside.nets.listing import Listed, nets
 
 
 def said(capsys, *argv: str) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from lineside.evidence.spots import Box, Spot, anywhere, beside, distance, first_free, nearest, of_dot
 from lineside.evidence.svg import BOTTOM, LEFT, RIGHT, TOP, Axes, axes_of, frame
 from lineside.ledger.layers import Line
-from lineside.ledger.listing import Listed
 from lineside.ledger.row import KB
 from lineside.ledger.sheet import Sheet
+from lineside.nets.listing import Listed
 
 CLASSES = {
     "conv": "conv",
