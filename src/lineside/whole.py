@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from secrets import token_hex
 
+from lineside.errors import SettingsError
+
 
 def write(path: Path, content: str | bytes) -> None:
     """Put content at path, text in UTF-8; what was there before stays until then. OSError where that can not be done.
@@ -22,3 +24,13 @@ def write(path: Path, content: str | bytes) -> None:
         os.replace(temporary, place)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def output(path: Path, content: str | bytes) -> None:
+    """The same for a file whose place a flag names: SettingsError where it can not be written."""
+    try:
+        write(path, content)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: can not be written ({error.strerror or error}); choose another place, or make room"
+        ) from None

@@ -15,7 +15,7 @@ from lineside.bundle.engine import open_model
 from lineside.errors import BundleError, ParityError
 from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
-from tests.nets.members import SMALL
+from tests.nets.members import FINITE
 
 
 def test_the_bundle_answers_as_the_trained_net(pristine, trained):
@@ -121,7 +121,7 @@ def test_batch_norm_is_folded_and_the_exporter_keeps_quiet():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "lenet5"])
+@pytest.mark.parametrize("name", [name for name in FINITE if name != "lenet5"])
 def test_every_small_net_in_every_float32_engine(name):
     torch.manual_seed(1)
     row = NETS[name]

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from lineside.bundle.folder import open_bundle
+from lineside.bundle.made_from import split_of
 from lineside.cli.main import main
 from lineside.data import page
 from lineside.data.doctor import check
 from lineside.data.page import write_page
 from lineside.data.read import read
+from lineside.tasks.classify import doubt
 from tests.data.drawing import drawing, encoded, put
 from tests.line.tiny import png, write_bundle
 
@@ -132,9 +135,11 @@ def test_the_page_holds_everything_it_shows_and_is_bounded(dirty: Path, tmp_path
 
 
 def test_a_page_that_can_not_be_written_is_said(dirty: Path, capsys: pytest.CaptureFixture) -> None:
-    code, _, err = lineside(capsys, str(dirty), "--html", str(dirty / "no" / "p.html"))
-    assert code == 3
-    assert "the page can not be written (No such file or directory)" in err
+    for flag in ("--html", "--quarantine"):
+        code, out, err = lineside(capsys, str(dirty), flag, str(dirty / "no" / "p.html"))
+        assert code == 2
+        assert "p.html: can not be written (No such file or directory); choose another place, or make room" in err
+        assert ("error zero-byte" in out) == (flag == "--html")  # the table tells what went into the list
 
 
 def test_a_bundle_doubts_labels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -149,6 +154,26 @@ def test_a_bundle_doubts_labels(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert code == 0
     assert [f["names"] for f in told] == [["bad/red.png"]]
     assert "labelled 'bad', the model says 'good'" in told[0]["message"]
+
+
+def test_a_bundle_that_is_replaced_meanwhile_is_taken_whole(tmp_path, capsys, monkeypatch) -> None:
+    """Between its model and its split another process puts a bundle there that learnt of the picture in doubt."""
+    for i in range(20):
+        put_colour(tmp_path / "set" / "good" / f"{i}.png", (200 + i, 30, 30))
+        put_colour(tmp_path / "set" / "bad" / f"{i}.png", (30, 30, 200 + i))
+    bundle, asked = write_bundle(tmp_path / "tiny.bundle"), []
+
+    def slowly(opened):
+        if not asked:
+            write_bundle(bundle, (("train", "good", "good/0.png", "ab" * 32, ""),))
+        asked.append(opened.sha256)
+        return split_of(opened)
+
+    monkeypatch.setattr(doubt, "split_of", slowly)
+    code, _, err = lineside(capsys, str(tmp_path / "set"), "--bundle", str(bundle), "--json")
+    assert code == 0, err
+    assert len(asked) == 2
+    assert asked[0] != asked[1] == open_bundle(bundle).sha256
 
 
 def put_colour(path: Path, colour: tuple[int, int, int]) -> None:

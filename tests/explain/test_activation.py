@@ -11,7 +11,7 @@ from lineside.explain.activation import above_of, activation_map, adds_up, defau
 from lineside.nets.catalog import NETS
 from lineside.nets.parts import classifier, seq
 from lineside.nets.stages import outputs, places
-from tests.nets.members import SMALL
+from tests.nets.members import FINITE
 from tests.nets.test_every_net import SIDE
 
 PATTERN = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]])  # a checkerboard
@@ -71,7 +71,7 @@ def pools_and_is_linear(name: str) -> bool:
     return one and set(net.get_submodule("head")._modules) <= {"pool", "flat", "drop", "fc"}
 
 
-EXACT = [name for name in SMALL if pools_and_is_linear(name)]
+EXACT = [name for name in FINITE if pools_and_is_linear(name)]
 
 
 def test_most_nets_pool_and_those_that_do_not_are_told_apart():

@@ -15,7 +15,7 @@ from lineside import settings
 from lineside.bundle import folder as bundles
 from lineside.bundle.manifest import FORMAT, TASK, Data, Input, Manifest, Served
 from lineside.cli.main import main
-from lineside.errors import DataError, PictureError, SettingsError
+from lineside.errors import PictureError, SettingsError
 from lineside.explain import features, first_layer, heat
 from lineside.explain.explain import explain, summary
 from lineside.explain.subject import is_net, subject
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_said(bundle, picture, tmp_path):
     with pytest.raises(PictureError, match=r"gone\.png: can not be read"):
         explain(subject(bundle), [tmp_path / "gone.png"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(DataError, match=r"notes\.txt/out: can not be written \(.*\); name another folder with -o"):
+    with pytest.raises(SettingsError, match=r"notes\.txt/out: can not be written \(.*\); name another folder with -o"):
         explain(subject(bundle), [picture], text / "out")
 
 

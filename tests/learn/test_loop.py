@@ -15,6 +15,7 @@ from lineside.errors import TrainError
 from lineside.learn import checkpoint, loop
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
+from lineside.nets import vit, vmoe
 from lineside.nets.parts import seq
 from tests.learn import shapes
 
@@ -189,3 +190,71 @@ def test_what_came_with_weights_learns_in_proportion_to_its_size():
     assert named["stem.bias"] == pytest.approx(0.002)  # zeros now: as if of size 0.1
     assert named["head.fc.weight"] == named["head.fc.bias"] == 0.01
     assert {g["lr"] for g in loop._groups(net, recipe, new_head=False)} == {0.01}
+
+
+def experts_net() -> torch.nn.Sequential:
+    """Four experts in two of four blocks, of which two get every token."""
+    torch.manual_seed(0)
+    net = vmoe.build(vmoe.VMoE(vit.ViT(8, 16, 4, 2, 32, side=16), 4, range(1, 4, 2)), 2)
+    for path, module in net.named_modules():
+        if isinstance(module, vmoe.Experts):
+            norm, score = net.get_submodule(path.replace(".mlp", ".norm")), module.router.get_submodule("score")
+            assert isinstance(norm, torch.nn.LayerNorm)
+            assert isinstance(score, torch.nn.Linear)
+            torch.nn.init.ones_(norm.bias)
+            with torch.no_grad():
+                score.weight += 0.1 * torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+    return net
+
+
+def shares_of_experts(net: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Of each router the share of first and second choices that go to each expert, (E,)."""
+    with torch.no_grad(), vmoe.routed(net.eval()) as routings:
+        net(x)
+    chosen = [one.logits.topk(vmoe.CHOICES, 2).indices.flatten() for one in routings.values()]
+    return [torch.bincount(one, minlength=4) / len(one) for one in chosen]
+
+
+def test_experts_are_trained_so_that_each_has_work(tmp_path, monkeypatch):
+    """Without the balancing losses two starve for ever; with them all get work, and the task is learnt as well."""
+    rng = torch.Generator().manual_seed(0)
+    y = np.arange(128) % 2
+    x = torch.randn(128, 3, 16, 16, generator=rng) + torch.from_numpy(y).float().view(-1, 1, 1, 1)
+    before = shares_of_experts(experts_net(), x)
+    found = {}
+    for weight in (vmoe.BALANCE, 0.0):
+        monkeypatch.setattr(loop, "BALANCE", weight)
+        (tmp_path / str(weight)).mkdir()
+        net, examples = experts_net(), loop.Examples(Held(x), y, tuple(f"p{i}.png" for i in range(len(y))))
+        state = loop.train(
+            net,
+            examples,
+            examples,
+            Recipe(precision="float32", rate=0.01, epochs=30, patience=30, batch=32, ema=0.0),
+            new_head=False,
+            class_weights=np.ones(2),
+            folder=tmp_path / str(weight),
+            ranks=Ranks(),
+            log=lambda row: None,
+        )
+        found[weight] = shares_of_experts(net, x)
+        assert state.history[-1]["calibrate_top1"] > 0.9
+    for shares in (*before, *found[0.0]):
+        assert shares.tolist() == [0.5, 0.5, 0, 0]
+    for shares in found[vmoe.BALANCE]:
+        assert shares.min() > 0.05
+
+
+def test_the_balance_reaches_the_routers_and_not_the_head(tmp_path):
+    """A step on labels of weight 0: only the balancing losses move anything."""
+    x, y = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(0)), np.arange(32) % 2
+    net = experts_net().train()
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    examples = loop.Examples(Held(x), y, tuple("p" * 32))
+    recipe = Recipe(precision="float32", rate=0.01, batch=32)
+    loop._step(
+        net, torch.optim.SGD(net.parameters(), lr=1.0), examples, np.arange(32), torch.zeros(2), recipe, Ranks(), 0
+    )
+    moved = {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
+    assert {name for name in before if ".router." in name} <= moved
+    assert not any(name.startswith("head") for name in moved)

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from lineside.cli.main import main
-from lineside.ledger import listing, measure, recommend, subject, table
+from lineside.ledger import charts, measure, recommend, subject, table
 from lineside.ledger.convention import CONVENTIONS
 from lineside.ledger.cost import cost
 from lineside.ledger.layers import collapse, lines, path
-from lineside.ledger.listing import Listed
 from lineside.ledger.sheet import sheet
+from lineside.nets import listing
 from lineside.nets.catalog import NETS
+from lineside.nets.listing import Listed, nets
 
 
 def said(capsys, *argv: str) -> str:
@@ -55,6 +56,15 @@ def test_csv_and_json_are_exact(capsys, tmp_path, convention):
     assert [int(row["macs"]) for row in rows] == [layer["macs"] for layer in found["layers"]]
     assert rows[0]["kernel"] == "3x3"
     assert rows[-1]["field_px"] == "allxall"
+
+
+@pytest.mark.parametrize("flag", ["--html", "--csv"])
+def test_a_place_that_takes_no_file_is_a_wrong_flag_told_after_the_table(flag, capsys, tmp_path):
+    place = tmp_path / "nowhere" / "cost"
+    assert main(["cost", "lenet5", flag, str(place)]) == 2
+    out, err = capsys.readouterr()
+    assert "parameters" in out
+    assert f"{place}: can not be written (No such file or directory); choose another place, or make room" in err
 
 
 def test_every_convention_says_what_it_is(capsys):
@@ -320,3 +330,28 @@ def test_nothing_within_the_budget_is_a_sentence(asked):
     assert chosen is None
     assert answer.sentence == "no net answers within 1 ms here; the fastest is least with 2.0 ms"
     assert "give it more room" in asked("accuracy", max_params=1)[2].sentence
+
+
+def test_the_names_of_the_bubbles_cover_no_bubble_and_no_name():
+    """Of the whole catalog; the ones that the page is about are always there, however close their neighbours."""
+    every = nets()
+    crowded = ["resnet50", "seresnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet161", "vmoe_15b"]
+    svg = charts.bubbles(every, crowded)
+    dots = {
+        said: (float(x) - float(r), float(y) - float(r), float(x) + float(r), float(y) + float(r))
+        for x, y, r, said in re.findall(r'<circle class="\w+" cx="(\S+)" cy="(\S+)" r="(\S+)"><title>(.*?):', svg)
+    }
+    written = {
+        word: (float(x), float(y) - 10, float(x) + 7 * len(word), float(y) + 3)
+        for x, y, word in re.findall(
+            r'<text class="(?:named|tick)" x="(\S+)" y="(\S+)" text-anchor="start">(.*?)<', svg
+        )
+    }
+    assert set(crowded) <= written.keys() <= dots.keys()
+    assert len(dots) == sum(one.top1 is not None for one in every)
+    assert len(written) > 30
+    boxes = [*written.items(), *dots.items()]
+    for i, (name, a) in enumerate(written.items()):
+        for other, b in boxes[i + 1 :]:
+            apart = max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3]) > -0.2  # px: the SVG is rounded
+            assert apart, (name, other)

@@ -46,15 +46,25 @@ class Macs(TorchDispatchMode):
 
 
 def random_net(name: str, classes: int = 5, seed: int = 0) -> nn.Sequential:
-    """A net whose batch norms have statistics of their own, so that eval and train differ."""
+    """A net whose batch norms have statistics of their own, so that eval and train differ.
+
+    They are those of a batch, moved a little: with others what is added grows by the block, and over the 333 blocks of
+    preact_resnet1001 beyond what a float can hold.
+    """
     torch.manual_seed(seed)
-    net = NETS[name].build(classes)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    net = NETS[name].build(classes).train()
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the mean of all batches: of this one
+    if norms:
+        with torch.no_grad():
+            net(batch(name))
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.momentum = 0.1
+        norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
     return net
 
 

@@ -13,8 +13,9 @@ import torch
 
 from lineside.errors import TrainError
 from lineside.nets import weights
+from lineside.nets.cache import cache
 from lineside.nets.catalog import NETS
-from lineside.nets.fetch import cache, fetch, is_offline
+from lineside.nets.fetch import fetch, is_offline
 
 BODY = bytes(range(256)) * 12_000  # 3 MB: several chunks
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -1,6 +1,7 @@
 """timm's nets by name, against a stand-in package with timm's real function names."""
 
 import copy
+import json
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from lineside.cli.main import main
 from lineside.errors import MissingExtra, SettingsError
 from lineside.nets import from_timm
 from lineside.nets.catalog import NETS, find
@@ -156,3 +158,16 @@ def test_without_timm_the_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(from_timm, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"a net named timm:… needs timm, .*pip install 'lineside\[timm\]'"):
         find("timm:resnet50")
+
+
+def test_its_cost_is_counted_and_its_page_written(timm, tmp_path, capsys):
+    assert main(["cost", "timm:maps_small", "--json", "--csv", str(tmp_path / "c.csv")]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["params"], found["macs"]) == (8 * 27 + 16 + 16 + 9 * 1000, 144 * 8 * 27 + 8 * 1000)
+    assert sum(layer["params"] for layer in found["layers"]) == found["params"]
+    assert "stem.features.model.body.0" in (tmp_path / "c.csv").read_text()
+    assert main(["cost", "timm:tokens_small", "lenet5", "--html", str(tmp_path / "cost.html")]) == 0
+    assert "timm:tokens_small" in (tmp_path / "cost.html").read_text()
+    assert main(["cost", "timm:maps_small", "--measure"]) == 0
+    assert "timm 1.0.stand-in, maps_small" in capsys.readouterr().out
+    assert main(["cost", "timm:nothing"]) == 2

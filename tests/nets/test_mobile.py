@@ -21,12 +21,12 @@ from lineside.nets import (
     shufflenet_v1,
     shufflenet_v2,
 )
+from lineside.nets.cache import at_hand
 from lineside.nets.catalog import NETS
 from lineside.nets.depthwise import Depthwise
 from lineside.nets.drop_path import DropPath
 from lineside.nets.parts import Gate, SamePad, Shuffle, Split, by_eight, squeeze
 from lineside.nets.stages import outputs
-from lineside.nets.weights import at_hand
 
 FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, shufflenet_v1, shufflenet_v2)
 ALL = [name for family in (*FAMILIES, efficientnet, efficientnet_lite, nasnet) for name in family.NETS]
@@ -393,7 +393,7 @@ def test_weights_in_packages_are_at_hand_where_the_package_is(tmp_path, monkeypa
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").touch()
         monkeypatch.syspath_prepend(tmp_path)
-        assert at_hand(row)
+        assert at_hand(row.place)
 
 
 # NASNet-A

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load as load_tensors
@@ -101,6 +102,15 @@ def two(place, tmp_path) -> list[Path]:
     return [one.path for one in ingredients(copies)]
 
 
+def twin(bundle: Path, path: Path) -> Path:
+    """The same net in a graph of other bytes: what two trainings that ended alike would give."""
+    folder.pack(bundle, path)
+    graph = onnx.load_model_from_string(open_bundle(bundle).read("model.onnx"))
+    graph.doc_string = path.name
+    folder.replace(path, {"model.onnx": graph.SerializeToString()}, lambda now: now)
+    return path
+
+
 def command(capsys, paths, data, target, how, *more) -> tuple[int, dict]:
     code = main(["combine", *map(str, paths), str(data), "-o", str(target), "--how", how, *map(str, more), "--json"])
     return code, json.loads(capsys.readouterr().out)
@@ -170,7 +180,8 @@ def test_an_ensemble_is_not_explained_but_its_bundles_are(together, place, tmp_p
 
 def test_copies_of_one_bundle_answer_as_one(two, place, tmp_path):
     one, other = load(two[0]), tmp_path / "copies.bundle"
-    done = combine([two[0], two[0], two[0]], str(place / "data"), other, "ensemble")
+    copies = [twin(two[0], tmp_path / f"twin{i}.bundle") for i in range(2)]
+    done = combine([two[0], *copies], str(place / "data"), other, "ensemble")
     many = load(other)
     for path in test_pictures(place):
         pixels = picture.load(path)[None]
@@ -182,7 +193,9 @@ def test_copies_of_one_bundle_answer_as_one(two, place, tmp_path):
 
 
 def test_a_soup_of_equal_weights_is_that_net(two, place, tmp_path):
-    done = combine([two[0], two[0]], str(place / "data"), tmp_path / "soup.bundle", "soup")
+    done = combine(
+        [two[0], twin(two[0], tmp_path / "twin.bundle")], str(place / "data"), tmp_path / "soup.bundle", "soup"
+    )
     assert [row.used for row in done.rows] == [True, True, True]
     before, after = (load_tensors(open_bundle(p).read("weights.safetensors")) for p in (two[0], done.path))
     assert before.keys() == after.keys()
@@ -390,6 +403,19 @@ def test_a_damaged_bundle_is_refused(file, place, two, tmp_path, capsys):
     assert main(["combine", *map(str, two), str(place / "data"), "-o", str(target), "--how", "ensemble"]) == 4
     assert f"{two[1]}: {file}: was changed or damaged" in capsys.readouterr().err
     assert not target.exists()
+
+
+@pytest.mark.parametrize("how", ["ensemble", "soup"])
+def test_one_model_twice_is_refused_by_its_path_and_by_what_it_holds(how, place, two, tmp_path, capsys):
+    data, target = place / "data", tmp_path / "c.bundle"
+    refused([*two, two[0]], data, target, how, 2, f"{two[0]}: is named twice; a model gains nothing by itself", capsys)
+    link = tmp_path / "link"
+    link.symlink_to(two[1])
+    refused([*two, link], data, target, how, 2, f"{link}: is named twice", capsys)
+    copy = folder.pack(two[0], tmp_path / "copy.zip")
+    refused([two[0], copy], data, target, how, 2, f"{copy}: holds the same model as {two[0]}; .* differently", capsys)
+    folder.replace(copy, {}, lambda now: replace(now, evaluations=now.evaluations + 1))  # its own hash is another now
+    refused([two[0], copy], data, target, how, 2, f"{copy}: holds the same model as {two[0]}", capsys)
 
 
 def test_an_ensemble_of_an_ensemble_is_refused(together, place, two, tmp_path, capsys):

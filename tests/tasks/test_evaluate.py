@@ -291,11 +291,6 @@ def test_o_writes_the_report_there_too(bundle, make, capsys, tmp_path):
         assert word in out
 
 
-def test_a_report_that_can_not_be_written(bundle, make, tmp_path):
-    with pytest.raises(DataError, match=r"can not be written .*; choose another place"):
-        reports.write(tmp_path / "nowhere" / "report.html", "x")
-
-
 def test_a_bundle_replaced_meanwhile_is_not_touched(bundle, make, change):
     e = evaluate(bundle, str(make("new", NEW, seed=18)))
     files = {"model.onnx": open_bundle(bundle).read("model.onnx") + b"\x00\x00"}

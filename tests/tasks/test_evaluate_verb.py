@@ -55,3 +55,13 @@ def test_what_was_measured_is_told_where_the_bundle_can_not_be_written(bundle, m
     assert main(["evaluate", str(bundle), data, "-o", str(place), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["report"] == str(place)
     assert "top-1" in place.read_text()
+
+
+def test_a_place_that_takes_no_report_is_told_after_what_was_measured(bundle, make, capsys, tmp_path):
+    data, place = str(make("new", NEW, seed=31)), tmp_path / "nowhere" / "report.html"
+    assert main(["evaluate", str(bundle), data, "-o", str(place)]) == 2
+    out, err = capsys.readouterr()
+    assert "top-1" in out
+    assert said(out) == str(bundle / "report.html").replace("\n", "")
+    assert f"{place}: can not be written (No such file or directory); choose another place, or make room" in err
+    assert "report.html" in open_bundle(bundle).names

@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
         with bar("looking at labels") as progress:
             checkup = with_label_errors(checkup, args.bundle, progress=progress)
     left_out = write_quarantine(to_leave_out(checkup), args.quarantine) if args.quarantine else ""
-    if args.html:
-        write_page(checkup, args.html, when=datetime.now().astimezone())
     if args.json:
         print(as_json(checkup))
     else:
         print_table(checkup, Console(), left_out)
+    if args.html:
+        write_page(checkup, args.html, when=datetime.now().astimezone())
     # an error about no file in particular (one class only) is beyond any quarantine
     return 1 if any(not (args.quarantine and error.names) for error in checkup.errors) else 0

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Count, and print; 0."""
     import json
 
-    from lineside.evidence.report import write
+    from lineside import whole
     from lineside.ledger import table
     from lineside.ledger.compare import compare
     from lineside.ledger.subject import sheet_of
@@ -41,11 +41,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(compare(sheets))
     if args.csv:
-        write(args.csv, table.as_csv(sheets))
+        whole.output(args.csv, table.as_csv(sheets))
     if args.html:
         from lineside.ledger.page import render
 
-        write(args.html, render(sheets))
+        whole.output(args.html, render(sheets))
         if not args.json:
             print(f"page: {args.html}")
     return 0

@@ -25,8 +25,9 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from lineside import whole
     from lineside.bundle.folder import beside, outside
-    from lineside.errors import BundleError
+    from lineside.errors import BundleError, SettingsError
     from lineside.evidence import report as reports
     from lineside.evidence.terminal import show
     from lineside.progress import bar
@@ -51,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
         kept, failed = False, error
     place = args.output or (None if kept or failed else beside(args.bundle, ".report.html"))
     if place is not None:
-        reports.write(place, text)
+        try:
+            whole.output(place, text)
+        except SettingsError as error:  # likewise
+            place, failed = None, failed or error
     packed = f"report.html in {args.bundle}" if args.bundle.is_file() else str(args.bundle / "report.html")
-    where = str(place or ("" if failed else packed))
+    where = str(place or (packed if kept else ""))
     if args.json:
         print(json.dumps(as_json(evaluation, page, where), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """List; 0, or 1 where no net fits."""
     import json
 
-    from lineside.ledger.listing import nets, text
+    from lineside.nets.listing import nets, text
     from lineside.settings import plain
 
     found = nets(

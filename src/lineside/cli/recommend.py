@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from lineside.bundle.latency import latency_ms
-    from lineside.ledger.listing import Listed
     from lineside.ledger.recommend import recommend, text
+    from lineside.nets.listing import Listed
     from lineside.progress import bar
     from lineside.settings import plain
 

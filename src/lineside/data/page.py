@@ -18,7 +18,7 @@ from lineside.data.doctor import Checkup
 from lineside.data.finding import CODES, Finding, counts
 from lineside.data.read import PARTS, Picture
 from lineside.data.table import shown
-from lineside.errors import DataError, PictureError
+from lineside.errors import PictureError
 
 THUMB_PX = 136  # longest side
 FINDINGS_SHOWN = 12  # a code
@@ -27,7 +27,7 @@ THUMBS_IN_ALL = 300  # about 2 MB
 
 
 def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) -> None:
-    """Write the check-up of a data set as self-contained HTML."""
+    """Write the check-up of a data set as self-contained HTML. SettingsError: path can not be written."""
     import jinja2
 
     here = files("lineside.data")
@@ -49,10 +49,7 @@ def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) ->
         classes=_classes(checkup),
         sections=list(_sections(checkup)),
     )
-    try:
-        whole.write(path, text)
-    except OSError as error:
-        raise DataError(f"{path}: the page can not be written ({error.strerror})") from None
+    whole.output(path, text)
 
 
 def _parts(checkup: Checkup) -> list[str]:

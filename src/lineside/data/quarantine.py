@@ -13,15 +13,15 @@ COLUMNS = ("name", "code", "message")
 
 
 def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> str:
-    """One row a file in order of name; leave_out as doctor.to_leave_out gives it. What was done, as a sentence."""
+    """One row a file in order of name; leave_out as doctor.to_leave_out gives it. What was done, as a sentence.
+
+    SettingsError: path can not be written.
+    """
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
-    try:
-        whole.write(path, file.getvalue())
-    except OSError as error:
-        raise DataError(f"{path}: the quarantine list can not be written ({error.strerror})") from None
+    whole.output(path, file.getvalue())
     return f"{many(len(leave_out), 'file')} to leave out listed in {path}"
 
 

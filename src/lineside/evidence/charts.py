@@ -13,7 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from lineside.evidence.calibration import Bin
+from lineside.evidence.spots import Box, along, anywhere, beside, first_free, of_dot, of_line
 from lineside.evidence.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, axes_of, frame, round_ticks
+
+LINE_PX = 13  # from one line of words to the next
+PLOT = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
 
 
 def margins(good: np.ndarray, bad: np.ndarray, accept_at: float, reject_below: float, title: str) -> str:
@@ -29,21 +33,31 @@ def margins(good: np.ndarray, bad: np.ndarray, accept_at: float, reject_below: f
     axes.box(reject_below, accept_at, low, top, "hold-zone")
     axes.box(accept_at, edges[-1], low, top, "accept-zone")
     frame(axes, round_ticks(edges[0], edges[-1]), "margin: log-odds that the part may pass", "{:g}")
+    written = axes.y(0)
     for count in (n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000) if n <= tallest):
+        readable = written - axes.y(np.sqrt(count)) >= LINE_PX / (2 if written == axes.y(0) else 1)
         for y in (np.sqrt(count), -np.sqrt(count)):
             axes.line((edges[0], edges[-1]), (y, y), "grid")
-            axes.text(LEFT - 6, axes.y(y) + 4, f"{count:,}", "tick", "end")
+            if readable:
+                axes.text(LEFT - 6, axes.y(y) + 4, f"{count:,}", "tick", "end")
+        written = axes.y(np.sqrt(count)) if readable else written
+    covered: list[Box] = []
     for i, (a, b) in enumerate(zip(up, down, strict=True)):
         if a:
             axes.box(edges[i], edges[i + 1], 0, np.sqrt(a), "good")
+            covered.append((axes.x(edges[i]), axes.y(np.sqrt(a)), axes.x(edges[i + 1]), axes.y(0)))
         if b:
             axes.box(edges[i], edges[i + 1], 0, -np.sqrt(b), "bad")
+            covered.append((axes.x(edges[i]), axes.y(0), axes.x(edges[i + 1]), axes.y(-np.sqrt(b))))
     axes.line((edges[0], edges[-1]), (0, 0), "axis")
     for at in {accept_at, reject_below}:
         axes.line((at, at), (low, top), "threshold")
     _zone_names(axes, edges[0], reject_below, accept_at, edges[-1])
-    axes.text(WIDTH - RIGHT - 6, axes.y(top) + 16, "good parts ↑", "label", "end")
-    axes.text(WIDTH - RIGHT - 6, axes.y(low) - 8, "bad parts ↓", "label", "end")
+    covered += [box for at in (accept_at, reject_below) for box in of_line([axes.x(at)] * 2, [TOP, HEIGHT - BOTTOM])]
+    for words, level in (("good parts ↑", axes.y(top) + 16), ("bad parts ↓", axes.y(low) - 8)):
+        spots = list(along(level, words, PLOT))
+        place = first_free(spots, covered, PLOT) or spots[0]
+        axes.text(place.left, place.baseline, words, "label", "start")
     return axes.svg(title)
 
 
@@ -68,9 +82,6 @@ def trade_off(good: np.ndarray, bad: np.ndarray, accept_at: float, max_escape: f
         axes.text(axes.x(d), HEIGHT - BOTTOM + 18, name, "tick")
         axes.text(LEFT - 6, axes.y(d) + 4, name, "tick", "end")
     axes.line((place(0), 0), (place(max_escape), place(max_escape)), "diagonal")
-    axes.text(
-        WIDTH - RIGHT - 6, axes.y(place(max_escape)) - 6, f"promise: escape ≤ {100 * max_escape:g} %", "label", "end"
-    )
     xs, ys = [place(v) for v in lost], [place(v) for v in through]
     keep = _corners(xs, ys)
     axes.line([xs[i] for i in keep], [ys[i] for i in keep], "first")
@@ -79,7 +90,18 @@ def trade_off(good: np.ndarray, bad: np.ndarray, accept_at: float, max_escape: f
         place(float(np.mean(bad >= accept_at)) if len(bad) else 0),
     )
     axes.dot(*here, "threshold")
-    axes.text(axes.x(here[0]) + 8, axes.y(here[1]) - 8, "accept_at", "label", "start")
+    covered = of_line([axes.x(xs[i]) for i in keep], [axes.y(ys[i]) for i in keep])
+    covered.append(of_dot(axes.x(here[0]), axes.y(here[1]), 6))
+    level, words = axes.y(place(max_escape)), f"promise: escape ≤ {100 * max_escape:g} %"
+    promised = [*along(level - 6, words, PLOT), *along(level + 15, words, PLOT)]
+    # Above the plot there is room beside the name of the axis, where the curve keeps to the promise all along.
+    spot = first_free(promised, covered, PLOT) or next(along(TOP - 10, words, PLOT))
+    axes.text(spot.left, spot.baseline, words, "label", "start")
+    covered += [spot.box, *of_line([LEFT, WIDTH - RIGHT], [level, level], 1)]
+    at = axes.x(here[0]), axes.y(here[1])
+    spot = first_free([*beside(*at, 6, "accept_at"), *anywhere(*at, "accept_at", PLOT)], covered, PLOT)
+    if spot:
+        axes.text(spot.left, spot.baseline, "accept_at", "label", "start")
     axes.text(LEFT, TOP - 10, "bad parts accepted (escape)", "label", "start")
     return axes.svg(title)
 

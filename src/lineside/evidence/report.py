@@ -1,21 +1,18 @@
 """The evidence on one page: a self-contained HTML file that opens anywhere, without a network and without a script.
 
-`Report` holds everything that is on the page, in its order; tasks fill it in, `render` makes the text, `write` the
-file. File names and class names are hostile input: they reach the page only through jinja2's autoescape. The page
-forbids itself everything but its own style and data: pictures (Content-Security-Policy). Its size is bounded by what
-is let in: at most MOST_SHOWN pictures of THUMB_PX, a confusion matrix up to MATRIX_CLASSES, curves by their corners.
+`Report` holds everything that is on the page, in its order; tasks fill it in, `render` makes the text. File names and
+class names are hostile input: they reach the page only through jinja2's autoescape. The page forbids itself everything
+but its own style and data: pictures (Content-Security-Policy). Its size is bounded by what is let in: at most
+MOST_SHOWN pictures of THUMB_PX, a confusion matrix up to MATRIX_CLASSES, curves by their corners.
 """
 
 import io
 from base64 import b64encode
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
-from lineside import whole
-from lineside.errors import DataError
 from lineside.evidence import charts
 from lineside.evidence.calibration import Bin
 from lineside.evidence.intervals import Estimate
@@ -132,14 +129,6 @@ def render(report: Report) -> str:
         percent=lambda e: _value(e, True),
         interval=lambda e: _interval(e, True),
     )
-
-
-def write(path: Path, page: str) -> None:
-    """Put the page at path, whole or not at all. DataError if the file can not be written."""
-    try:
-        whole.write(path, page)
-    except OSError as error:
-        raise DataError(f"{path}: can not be written ({error.strerror}); choose another place, or make room") from None
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:

@@ -13,7 +13,7 @@ import torch
 
 from lineside import whole
 from lineside.data.picture import load
-from lineside.errors import DataError, PictureError, SettingsError
+from lineside.errors import PictureError, SettingsError
 from lineside.explain import deletion, first_layer
 from lineside.explain.activation import above_of, activation_map, default_stages
 from lineside.explain.features import strip
@@ -48,7 +48,7 @@ def explain(
     """Write the maps and strips of images and the first layer into folder, and index.html with all of it.
 
     category None: each picture's first answer. stage None: the last stage and a finer one. PictureError: not a picture;
-    SettingsError: no such class or stage.
+    SettingsError: no such class or stage, or folder can not be written.
     """
     if category is not None and category not in subject.classes:
         near = get_close_matches(category, subject.classes, n=1)
@@ -106,7 +106,7 @@ def _write(folder: Path, subject: Subject, found: list[Explained]) -> Written:
         page = folder / PAGE
         whole.write(page, text)
     except OSError as error:
-        raise DataError(f"{folder}: can not be written ({error.strerror}); name another folder with -o") from None
+        raise SettingsError(f"{folder}: can not be written ({error.strerror}); name another folder with -o") from None
     return Written(page, laid_out, tuple(written))
 
 

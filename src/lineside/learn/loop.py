@@ -2,13 +2,14 @@
 
 AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) · clipped gradients · warm-up and cosine · label smoothing (Szegedy
 et al. 2015, arXiv:1512.00567, sec. 7) · an exponential average of the weights is what is judged and kept · early
-stopping on calibrate · bfloat16 where measured faster.
+stopping on calibrate · bfloat16 where measured faster · balancing losses where the net has routers (nets/vmoe.py).
 
 State is (model, average, best, optimiser, step): with draws.py every random number follows from the step, so a run
 that was killed continues bit for bit (on a CPU; a GPU adds in an order of its own). An epoch is cut into batches that
 differ by one picture at most: none is too small for a batch norm or for the ranks. Under torchrun each rank takes its
 share of every batch; the loss is divided by the global batch, so the curve is that of one process up to rounding,
-except that dropout draws differ by rank, and that batch norms of a net from scratch see their own rank's share only.
+except that dropout draws differ by rank, and that batch norms of a net from scratch, and the balance of experts, see
+their own rank's share only. The loss that is printed is the task's, without the balance.
 """
 
 import json
@@ -35,6 +36,7 @@ from lineside.learn.precision import autocast, channels_last
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.schedule import factor
+from lineside.nets.vmoe import BALANCE, balance, routed
 from lineside.progress import Progress, silent
 
 USUAL_SIZE = 0.05  # root mean square of a convolution's weights for which the recipe's fine_tune_rate is meant
@@ -162,11 +164,14 @@ def _step(
     mine = rows[ranks.rank :: ranks.world]
     x = channels_last(examples.cache.drawn(mine, epoch).to(ranks.device))
     y = torch.from_numpy(examples.labels[mine]).to(ranks.device)
-    with autocast(recipe.precision, ranks.device):
+    with autocast(recipe.precision, ranks.device), routed(net) as routings:
         logits = net(x)
     total = smoothed_loss(logits.float(), y, weights, recipe.label_smoothing).sum()
+    loss = total * ranks.world / len(rows)  # DDP averages over ranks: the mean over the global batch
+    if routings:  # a net of experts, without which one of them would get every token
+        loss = loss + BALANCE * balance(routings)
     optimiser.zero_grad(set_to_none=True)
-    (total * ranks.world / len(rows)).backward()  # DDP averages over ranks: the mean over the global batch
+    loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
     optimiser.step()
     return ranks.total(float(total.detach()))

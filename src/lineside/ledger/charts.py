@@ -4,13 +4,14 @@ evidence/svg.py draws; colours are of the classes conv, linear, pool, other and 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from lineside.evidence.spots import Box, Spot, anywhere, beside, distance, first_free, nearest, of_dot
 from lineside.evidence.svg import BOTTOM, LEFT, RIGHT, TOP, Axes, axes_of, frame
 from lineside.ledger.layers import Line
-from lineside.ledger.listing import Listed
 from lineside.ledger.row import KB
 from lineside.ledger.sheet import Sheet
+from lineside.nets.listing import Listed
 
 CLASSES = {
     "conv": "conv",
@@ -94,45 +95,37 @@ def bubbles(found: Sequence[Listed], named: Sequence[str]) -> str:
         said = f"{one.name}: {one.top1} % top-1, {one.macs / 1e6:,.0f} MMAC, {one.params / 1e6:,.1f} M parameters"
         kind = "named" if one.name in named else "all"
         axes.dot(math.log10(one.macs), one.top1 or 0.0, kind, round(sizes[one.name], 1), said)
-    covered = {one.name: _square(axes, one, 0.8 * sizes[one.name]) for one in known}
-    for one in sorted(known, key=lambda n: (n.name not in named, -(n.top1 or 0.0))):
-        _label(axes, one, sizes[one.name], one.name in named, covered)
+    dots = {one.name: (axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0), sizes[one.name]) for one in known}
+    must = [one.name for one in known if one.name in named]
+    may = [one.name for one in sorted(known, key=lambda n: -(n.top1 or 0.0)) if one.name not in named]
+    for name, place in names(dots, must, may, (LEFT, TOP, axes.width, axes.height - BOTTOM)).items():
+        x, y, radius = dots[name]
+        if distance((x, y), place.box) > radius + 8:  # too far for the eye to join them
+            to_x, to_y = nearest((x, y), place.box)
+            axes.parts.append(f'<line class="axis" x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"/>')
+        axes.text(place.left, place.baseline, name, "named" if name in named else "tick", "start")
     axes.text(LEFT, TOP - 10, f"top-1, %; area: parameters, the largest {_count(largest)}", "label", "start")
     return axes.svg("Accuracy against multiply-adds and parameters")
 
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+def names(
+    dots: Mapping[str, tuple[float, float, float]], must: Sequence[str], may: Sequence[str], inside: Box
+) -> dict[str, Spot]:
+    """Where the name of each dot (x, y, radius in px) is written: on no dot and on no other name.
 
-
-def _square(axes: Axes, one: Listed, half: float) -> Box:
-    x, y = axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0)
-    return x - half, y - half, x + half, y + half
-
-
-def _label(axes: Axes, one: Listed, radius: float, must: bool, covered: dict[str, Box]) -> None:
-    """The net's name beside its bubble, where it covers no name and no other bubble; covered takes it up.
-
-    Where there is no room, only a name that must be there is written; the others show when the pointer is on them.
+    must: if not beside its dot, then at the nearest free place. may: only beside its dot, or not at all; these show
+    when the pointer is on them. A name that must be there is left out only where the whole plot is full.
     """
-    x, y, wide = axes.x(math.log10(one.macs)), axes.y(one.top1 or 0.0), 7 * len(one.name)
-    for left, baseline in (
-        (x + radius + 3, y + 4),
-        (x - radius - 3 - wide, y + 4),
-        (x - wide / 2, y - radius - 4),
-        (x - wide / 2, y + radius + 13),
-    ):
-        box = (left, baseline - 10, left + wide, baseline + 2)
-        inside = box[0] > LEFT and box[2] < axes.width and box[1] > TOP and box[3] < axes.height - BOTTOM
-        if inside and not any(_overlap(box, other) for name, other in covered.items() if name != one.name):
-            covered[f"name of {one.name}"] = box
-            axes.text(left, baseline, one.name, "named" if must else "tick", "start")
-            return
-    if must:
-        axes.text(x, y + 4, one.name, "named")
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    covered, placed = [of_dot(*dot) for dot in dots.values()], {}
+    for name in (*must, *may):
+        x, y, radius = dots[name]
+        place = first_free(list(beside(x, y, radius, name)), covered, inside)
+        if place is None and name in must:
+            place = first_free(anywhere(x, y, name, inside), covered, inside)
+        if place is not None:
+            placed[name] = place
+            covered.append(place.box)
+    return placed
 
 
 def _count(value: float) -> str:

@@ -10,9 +10,9 @@ from lineside.ledger.blocks import blocks
 from lineside.ledger.convention import sentences
 from lineside.ledger.drawing import draw
 from lineside.ledger.layers import collapse
-from lineside.ledger.listing import nets
 from lineside.ledger.sheet import Sheet
 from lineside.ledger.table import COLUMNS, TIMED, mb, rows, summary, totals
+from lineside.nets.listing import nets
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lineside.ledger.listing import Listed, nets
+from lineside.nets.listing import Listed, nets
 from lineside.progress import Progress, silent
 
 MOBILE_MACS = 600e6

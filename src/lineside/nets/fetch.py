@@ -1,6 +1,5 @@
 """Fetch one file by https into the cache folder, checked by its sha256, whole or not at all.
 
-    cache()                                     where files are kept
     fetch(url, sha256, folder, offline=False)   the file's path there
 
 A file appears under its name only when it is complete and its hash is right. Until then it is `NAME.part`; a cut
@@ -24,13 +23,6 @@ from lineside.progress import Progress, silent
 
 CHUNK_BYTES = 1 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def cache() -> Path:
-    """The cache folder: $LINESIDE_CACHE, or lineside under $XDG_CACHE_HOME, or ~/.cache/lineside."""
-    if chosen := os.environ.get("LINESIDE_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lineside"
 
 
 def is_offline() -> bool:

@@ -5,11 +5,13 @@ Zhang et al. 2017, arXiv:1707.01083, table 1 (channels for g = 1, 2, 3, 4, 8), f
 
 The first 1x1 convolution of all has no groups, as it sees only 24 channels (section 3.2). Other scales multiply all
 channels of table 1 but those of the first convolution, which are 12, 24, 24 and 48 at 0.5, 1, 1.5 and 2 in the authors'
-release (github.com/megvii-model/ShuffleNet-Series): with 36 at 1.5 the net would cost 300 M, the paper says 292 M.
-Table 1's MACs leave the classifier out. Ours has a bias, the release's has none.
+release (github.com/megvii-model/ShuffleNet-Series; 16 at 0.5 with g = 8): with 36 at 1.5 the net would cost 300 M, the
+paper says 292 M. The release has no 0.25: there 12 give the 13 M of table 2, where 6 (pytorchcv) would give 11 M; with
+g = 8, where 12 do not divide, 8 are a guess. Table 1's MACs leave the classifier out. Ours has a bias, the release's
+has none.
 
-Table 2's 0.5x with g = 4 is not here: half of 272 channels, a quarter of it, does not divide into 4 groups; section 4.2
-says that it ended in 576 channels and not in 544, and no more.
+Table 2's 0.5x and 0.25x with g = 2 and g = 4 are not here: a quarter of a half of 200 or 272 channels does not divide
+into so many groups. Of 0.5x with g = 4 section 4.2 says that it ended in 576 channels and not in 544, and no more.
 """
 
 from dataclasses import dataclass
@@ -39,7 +41,12 @@ FAMILY = {
     "shufflenet_v1_x1_0_g3": ShuffleNet(3),
     "shufflenet_v1_x1_0_g4": ShuffleNet(4),
     "shufflenet_v1_x1_0_g8": ShuffleNet(8),
+    "shufflenet_v1_x0_5_g1": ShuffleNet(1, 0.5, 12),
     "shufflenet_v1_x0_5_g3": ShuffleNet(3, 0.5, 12),
+    "shufflenet_v1_x0_5_g8": ShuffleNet(8, 0.5, 16),
+    "shufflenet_v1_x0_25_g1": ShuffleNet(1, 0.25, 12),
+    "shufflenet_v1_x0_25_g3": ShuffleNet(3, 0.25, 12),
+    "shufflenet_v1_x0_25_g8": ShuffleNet(8, 0.25, 8),
     "shufflenet_v1_x1_5_g3": ShuffleNet(3, 1.5, 24),
     "shufflenet_v1_x2_0_g3": ShuffleNet(3, 2.0, 48),
 }
@@ -96,13 +103,21 @@ def row(name: str, params: int, macs: int, counted: str, table: int, top1_error:
 
 
 BY_HAND = "by hand: table 1 times 1.5; the release says 3.4 M"
+HALF = "by hand: table 1 times 0.5, the release's 16 channels before it"
+QUARTER = "by hand: table 1 times 0.25, 12 channels before it"
+GUESSED = "by hand: table 1 times 0.25, 8 channels before it, which is a guess"
 NETS = {
     "shufflenet_v1_x1_0_g1": row("shufflenet_v1_x1_0_g1", 1_531_936, 143_078_976, "pytorchcv 0.0.74", 2, 33.6),
     "shufflenet_v1_x1_0_g2": row("shufflenet_v1_x1_0_g2", 1_733_848, 140_836_512, "pytorchcv 0.0.74", 2, 32.7),
     "shufflenet_v1_x1_0_g3": row("shufflenet_v1_x1_0_g3", 1_865_728, 137_460_672, "pytorchcv 0.0.74", 2, 32.6),
     "shufflenet_v1_x1_0_g4": row("shufflenet_v1_x1_0_g4", 1_968_344, 134_339_776, "pytorchcv 0.0.74", 2, 32.8),
     "shufflenet_v1_x1_0_g8": row("shufflenet_v1_x1_0_g8", 2_434_768, 138_365_952, "pytorchcv 0.0.74", 2, 32.4),
+    "shufflenet_v1_x0_25_g1": row("shufflenet_v1_x0_25_g1", 209_908, 13_162_320, QUARTER, 2, 57.1),
+    "shufflenet_v1_x0_25_g3": row("shufflenet_v1_x0_25_g3", 306_124, 13_300_656, QUARTER, 2, 55.0),
+    "shufflenet_v1_x0_25_g8": row("shufflenet_v1_x0_25_g8", 454_504, 12_426_240, GUESSED, 2, 52.7),
+    "shufflenet_v1_x0_5_g1": row("shufflenet_v1_x0_5_g1", 534_484, 38_517_408, "pytorchcv 0.0.74", 2, 45.1),
     "shufflenet_v1_x0_5_g3": row("shufflenet_v1_x0_5_g3", 718_324, 37_589_856, "pytorchcv 0.0.74", 2, 43.2),
+    "shufflenet_v1_x0_5_g8": row("shufflenet_v1_x0_5_g8", 1_011_448, 40_469_760, HALF, 2, 42.3),
     "shufflenet_v1_x1_5_g3": row("shufflenet_v1_x1_5_g3", 3_442_168, 292_443_552, BY_HAND, 5, 28.5),
     "shufflenet_v1_x2_0_g3": row("shufflenet_v1_x2_0_g3", 5_450_776, 524_045_184, "pytorchcv 0.0.74", 5, 26.3),
 }

@@ -12,8 +12,8 @@ The paper routes groups of 8 pictures together; here each picture is a group, so
 other pictures of a batch. There is no batch-prioritized routing (section 4).
 
 Balancing losses are not part of the forward pass: a net has one output. Inside `with routed(net) as routings:` every
-router's logits of the last forward are listed, and balance(routings) is the paper's auxiliary loss, to be added to the
-task's (weight 0.01). The program's own training loop does not do so yet.
+router's logits of the last forward are listed, and balance(routings) is the paper's auxiliary loss, which the training
+loop (learn/loop.py) adds to the task's with the weight BALANCE.
 
 The paper's tables count with JFT-300M's 18,291 classes and a hidden layer before the last one, as in ViT's
 pre-training; so do the rows here, exactly. S is 8 blocks of 512 channels, not DeiT's S. What the paper does not say of
@@ -38,6 +38,7 @@ from lineside.nets.vit import EPS, First, ViT, block, hidden_layer, in_stages, s
 
 CHOICES = 2  # k: experts of a token
 CAPACITY = 1.05  # C: room, of what an even spread needs
+BALANCE = 0.01  # weight of the balancing losses beside the task's, appendix A
 JFT_300M, JFT_3B = 18_291, 29_593  # classes
 
 
@@ -134,7 +135,7 @@ def routed(net: nn.Module) -> Iterator[dict[str, Routing]]:
     found: dict[str, Routing] = {}
 
     def keep(name: str, module: Noise, inputs: tuple[Tensor], output: Tensor) -> None:
-        found[name] = Routing(module.std, inputs[0], output)
+        found[name] = Routing(module.std, inputs[0].float(), output.float())  # sums over tokens, in bfloat16 too coarse
 
     routers = [(name, m) for name, m in net.named_modules() if isinstance(m, Noise)]
     hooks = [m.register_forward_hook(partial(keep, name)) for name, m in routers]

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from lineside.errors import MissingExtra, SettingsError, TrainError
+from lineside.nets.cache import cache
 from lineside.nets.catalog import find
-from lineside.nets.fetch import cache, fetch, is_offline
+from lineside.nets.fetch import fetch, is_offline
 from lineside.nets.net import Net, Weights
 from lineside.nets.parts import pool_by
 from lineside.progress import Progress, silent
@@ -118,17 +119,6 @@ def translate(
             f"{place}: holds {len(left)} tensors that the net has no place for, such as {next(iter(left))}"
         )
     return ours
-
-
-def at_hand(row: Weights) -> bool:
-    """Whether these weights are on this machine, so that using them downloads nothing."""
-    if urlsplit(row.place).scheme not in ("http", "https"):
-        return find_spec(row.place.partition(":")[0]) is not None
-    name = Path(urlsplit(row.place).path)
-    try:
-        return any((cache() / "weights" / file).is_file() for file in (f"{name.stem}.safetensors", name.name))
-    except (OSError, RuntimeError):  # a cache one may not look into, or no home to have one in
-        return False
 
 
 def read_state(row: Weights, offline: bool, progress: Progress) -> dict[str, Tensor]:

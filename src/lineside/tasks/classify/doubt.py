@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lineside.bundle import parity
-from lineside.bundle.folder import open_bundle
+from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.made_from import split_of
-from lineside.bundle.model import load
+from lineside.bundle.model import Model, choose, opened
 from lineside.data.doctor import Checkup, in_order
 from lineside.data.finding import found, some
 from lineside.data.label_errors import label_errors
@@ -21,11 +21,10 @@ def with_label_errors(checkup: Checkup, path: Path, *, progress: Progress = sile
 
     Pictures of its train part are judged too, but set no threshold: the model has learnt their labels.
     """
-    model = load(path)
+    model, trained = steady(path, _model_and_train)
     classes, shortest = model.manifest.classes, model.manifest.input.min_side_px
     known = np.array([p.label in classes for p in checkup.pictures], bool)
     rows = np.flatnonzero(known & (checkup.size_px.min(axis=1, initial=1 << 30) >= shortest))
-    trained = {sha for sha, part in _content_and_part(path) if part == "train"}
     held_out = np.array([checkup.sha256[i] not in trained for i in rows], bool)
     pictures = [checkup.pictures[i] for i in rows]
     findings = list(checkup.findings)
@@ -41,6 +40,7 @@ def with_label_errors(checkup: Checkup, path: Path, *, progress: Progress = sile
     return replace(checkup, findings=in_order(findings))
 
 
-def _content_and_part(path: Path) -> list[tuple[str, str]]:
-    split = split_of(open_bundle(path))
-    return list(zip(split.sha256, split.part, strict=True))
+def _model_and_train(bundle: Bundle) -> tuple[Model, set[str]]:
+    """The first served model, and the contents that it was trained on: out of one and the same bundle."""
+    model, split = opened(bundle, choose(bundle, None, None)), split_of(bundle)
+    return model, {sha for sha, part in zip(split.sha256, split.part, strict=True) if part == "train"}

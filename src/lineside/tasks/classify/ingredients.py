@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lineside.bundle.folder import AGAIN, Bundle, sha256, steady
+from lineside.bundle.folder import AGAIN, Bundle, locate, sha256, steady
 from lineside.bundle.made_from import split_of
 from lineside.bundle.manifest import Manifest
+from lineside.bundle.serve import MODEL
 from lineside.data.doctor import Checkup
 from lineside.data.split import Split
 from lineside.errors import BundleError, DataError, SettingsError
@@ -64,6 +65,7 @@ def ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
     if len(paths) < 2:
         raise SettingsError("combine takes two bundles or more, and DATA after them")
     found = [_open(path) for path in paths]
+    _refuse_twice(found)
     for one in found[1:]:
         _refuse_other(found[0], one)
     return tuple(sorted(found, key=lambda one: one.nll))
@@ -119,6 +121,19 @@ def _open(path: Path) -> Ingredient:
     right = int((logits.argmax(1) == labels).sum())
     nll = calibrated_nll(logits, labels, np.ones(len(manifest.classes)))
     return Ingredient(path, bundle, split, answers, clopper_pearson(right, len(labels)), nll)
+
+
+def _refuse_twice(found: Sequence[Ingredient]) -> None:
+    """By the graph, not by the bundle's own hash: a copy that was evaluated since has another manifest."""
+    seen: dict[str, Path] = {}
+    for one in found:
+        graph = one.manifest.files.get(MODEL, one.bundle.sha256)
+        if other := seen.get(graph):
+            what = "is named twice" if locate(one.path) == locate(other) else f"holds the same model as {other}"
+            raise SettingsError(
+                f"{one.path}: {what}; a model gains nothing by itself: name bundles that were trained differently"
+            )
+        seen[graph] = one.path
 
 
 def _refuse_other(first: Ingredient, other: Ingredient) -> None:

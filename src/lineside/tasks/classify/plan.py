@@ -26,12 +26,13 @@ from lineside.learn.loop import Examples
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import RunFolder
+from lineside.nets.cache import at_hand
 from lineside.nets.catalog import NETS, find
 from lineside.nets.input import Input
 from lineside.nets.net import Net
 from lineside.nets.parts import pools_to_one
 from lineside.nets.stages import split_at
-from lineside.nets.weights import at_hand, load_weights
+from lineside.nets.weights import load_weights
 from lineside.progress import Progress, Screen
 from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 
@@ -148,7 +149,7 @@ def _choose(
         raise SettingsError(
             f'net = "auto" chooses by the nets\' own weights; with weights = {recipe.weights!r} name a net'
         )
-    names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0])]
+    names = [name for name, row in NETS.items() if row.weights and at_hand(row.weights[0].place)]
     if len(names) == 1 and max_latency_ms is None:
         others = sum(bool(row.weights) for row in NETS.values()) - 1
         return replace(recipe, net=names[0]), [

@@ -1,14 +1,20 @@
-"""The catalog as a list: what each net costs, what its publishers say it reaches, whether its weights are to be had."""
+"""The catalog as a list: what each net costs, what its publishers say it reaches, whether its weights are to be had.
 
+The rows of the families import torch, which takes over a second; what can be said of a net without building it stands
+in listed.json, so that `lineside nets` answers at once and without the [train] extra. `python -m tests.nets.listed`
+makes that file of the rows, and a test compares.
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
 
 from lineside.errors import SettingsError
-from lineside.nets.catalog import NETS
-from lineside.nets.net import Net
-from lineside.nets.weights import at_hand
+from lineside.nets.cache import at_hand
 
 SORTS = ("name", "params", "macs", "top1")
 
@@ -29,20 +35,16 @@ class Listed:
     source: str
 
 
-def listed(name: str, row: Net) -> Listed:
-    accuracy = row.weights[0] if row.weights else row.published
-    return Listed(
-        name=name,
-        size_px=row.size_px,
-        params=row.params,
-        macs=row.macs,
-        top1=accuracy.top1 if accuracy else None,
-        top5=accuracy.top5 if accuracy else None,
-        said_by=accuracy.source if accuracy else "",
-        weights="" if not row.weights else "here" if any(map(at_hand, row.weights)) else "download",
-        stages=tuple(stage.name for stage in row.stages),
-        source=row.source,
-    )
+@cache
+def rows() -> tuple[dict[str, Any], ...]:
+    """Every net of pictures, in the catalog's order: the fields of Listed, with the weights' places for weights."""
+    return tuple(json.loads(files("lineside.nets").joinpath("listed.json").read_text("utf-8")))
+
+
+def listed(row: dict[str, Any]) -> Listed:
+    places = row["weights"]
+    weights = "" if not places else "here" if any(map(at_hand, places)) else "download"
+    return Listed(**row | {"weights": weights, "stages": tuple(row["stages"])})
 
 
 def nets(
@@ -60,13 +62,13 @@ def nets(
     pattern that fits no net at all.
     """
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in NETS):
-            raise SettingsError(f"no net's name is like {pattern!r}; `lineside nets` lists all {len(NETS)}")
+        if not any(fnmatchcase(row["name"], pattern) for row in rows()):
+            raise SettingsError(f"no net's name is like {pattern!r}; `lineside nets` lists all {len(rows())}")
     found = [
         one
-        for name, row in NETS.items()
-        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-        if fits(one := listed(name, row), max_params, max_macs)
+        for row in rows()
+        if not patterns or any(fnmatchcase(row["name"], pattern) for pattern in patterns)
+        if fits(one := listed(row), max_params, max_macs)
         if min_top1 is None or (one.top1 is not None and one.top1 >= min_top1)
         if weights is None or one.weights == "here" or (weights == "any" and one.weights)
     ]
