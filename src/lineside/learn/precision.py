@@ -36,7 +36,7 @@ def fastest(net: nn.Module, x: Tensor) -> tuple[Literal["float32", "bfloat16"], 
     net.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     x = channels_last(x)
     if x.device.type == "cpu":
-        with _one_thread():
+        with one_thread():
             seconds = in_turns(lambda name: _step(net, x, name), thread_time)
         return choose(seconds, len(x), _has_instructions(), "a thread of this CPU")
 
@@ -76,7 +76,7 @@ def _step(net: nn.Module, x: Tensor, name: str) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """torch computes in the calling thread alone, whose time can be taken."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
