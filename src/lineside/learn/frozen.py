@@ -2,8 +2,8 @@
 
 They learn nothing, so they need no autograd, and their batch norms can be folded. On two cores 32 pictures take the
 stages of EfficientNet-Lite0 below stride 16 603 ms in torch as they are, 237 in bfloat16. Folded, and a few pictures at
-a time, so that a layer's maps are still in the processor's cache when the next one reads them, bfloat16 takes 68. In
-float32 onnxruntime takes 73, after 2.5 s of exporting the graph; torch, folded, 268 (docs/decisions/001-…).
+a time, so that a layer's maps are still in the processor's cache when the next one reads them, bfloat16 takes 65. In
+float32 onnxruntime takes 69, after 2.5 s of exporting the graph; torch, folded, 268 (docs/decisions/001-…).
 
 bfloat16 keeps 8 bits of every map: these features only feed training, as a GPU's would. What the bundle promises is
 measured with the whole net in float32.
