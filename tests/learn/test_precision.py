@@ -65,17 +65,16 @@ def test_a_machine_that_is_busy_throughout_changes_nothing(seed):
 
 def test_waiting_for_a_processor_is_not_counted(monkeypatch):
     """The clock is the thread's own: a step that others keep from running is not a slow one."""
-    step = precision._step
+    clocks = []
 
-    def kept_waiting(net: torch.nn.Module, x: torch.Tensor, name: str) -> None:
-        if name == "bfloat16":
-            time.sleep(0.5)
-        step(net, x, "float32")  # the work is the same
+    def waits(step, clock):
+        clocks.append(clock)
+        return in_turns(lambda name: time.sleep(0.5 if name == "bfloat16" else 0.0), clock)
 
-    monkeypatch.setattr(precision, "_step", kept_waiting)
-    monkeypatch.setattr(precision, "_has_instructions", lambda: True)
-    net = torch.nn.Conv2d(3, 64, 3)
-    assert fastest(net, torch.zeros(16, 3, 64, 64))[0] == "bfloat16", "half a second of waiting made it the slower one"
+    monkeypatch.setattr(precision, "in_turns", waits)
+    fastest(torch.nn.Conv2d(3, 4, 3), torch.zeros(2, 3, 16, 16))
+    seconds = waits(None, clocks[0])
+    assert seconds["bfloat16"] < 0.1, "half a second of waiting was counted"
 
 
 def test_a_step_that_computes_longer_is_found_out(monkeypatch):
