@@ -1,6 +1,6 @@
 """The two halves of fine-tuning, each against torch's own way: stages below the cut run, stages above it learn.
 
-    frozen   32 pictures through the frozen stages: learn/frozen.py, torch in float32, torch in bfloat16
+    frozen   32 pictures through the frozen stages: learn/frozen.py in bfloat16 and in float32, torch as it is in both
     step     forward and backward of 32 pictures' features: float32, bfloat16 with nets/depthwise.py, bfloat16 without
 
 The ways take turns, so that a busy moment meets all of them.
@@ -51,7 +51,7 @@ def compare(ways: dict[str, Callable[[], object]], rounds: int) -> list[dict]:
 
 
 def run_frozen(below: nn.Sequential, x: torch.Tensor, rounds: int) -> list[dict]:
-    ours = frozen(below, x[:1])
+    low, exact = frozen(below, x[:1], "bfloat16"), frozen(below, x[:1], "float32")
     below.to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     last = x.contiguous(memory_format=torch.channels_last)
 
@@ -60,7 +60,8 @@ def run_frozen(below: nn.Sequential, x: torch.Tensor, rounds: int) -> list[dict]
             below(last)
 
     ways = {
-        "onnxruntime": lambda: ours(x),
+        "bfloat16, learn/frozen.py": lambda: low(x),
+        "float32, learn/frozen.py (onnxruntime)": lambda: exact(x),
         "torch, float32": lambda: with_torch(False),
         "torch, bfloat16": lambda: with_torch(True),
     }

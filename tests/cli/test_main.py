@@ -119,7 +119,6 @@ def test_every_package_of_an_extra_is_known_by_its_module():
     """Their absence is exit 7 and the pip command, no traceback. (The weights' package is looked for by its files.)"""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     module_of = {
-        "scikit-learn": "sklearn",
         "python-snap7": "snap7",
         "paho-mqtt": "paho",
         "pygobject": "gi",

@@ -298,7 +298,7 @@ def accuracy_by_lot(features, coco, labels, model):
 
 def test_nothing_but_the_nut_gives_the_class_away(coco, notes, labels, pixels):
     """Id, file size, material, size and the belt in the corners: a forest on them knows little more than the shares."""
-    pytest.importorskip("sklearn", reason="scikit-learn is part of lineside[train]")
+    pytest.importorskip("sklearn", reason="scikit-learn is part of lineside[dev]")
     from sklearn.ensemble import RandomForestClassifier
 
     rows = []
@@ -315,7 +315,7 @@ def test_nothing_but_the_nut_gives_the_class_away(coco, notes, labels, pixels):
 
 def test_a_linear_classifier_on_pixels_does_not_separate_it(coco, labels, pixels):
     """docs/nuts.md has the figures of this and other linear classifiers, and what a net reaches on the same folds."""
-    pytest.importorskip("sklearn", reason="scikit-learn is part of lineside[train]")
+    pytest.importorskip("sklearn", reason="scikit-learn is part of lineside[dev]")
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -36,7 +36,7 @@ def below():
 
 @pytest.fixture(scope="module")
 def run_below(below):
-    return frozen(below, torch.zeros(1, 3, 32, 32))
+    return frozen(below, torch.zeros(1, 3, 32, 32), "float32")
 
 
 def compute(paths, path, below, ranks=Ranks(), **changes):  # noqa: B008

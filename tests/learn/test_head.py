@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from lineside.learn.head import fit_head
+from lineside.learn.head import _fit, fit_head
 
 
 def blobs(classes: int, n: int, seed: int):
@@ -30,3 +31,16 @@ def test_weights_of_classes_move_the_border():
         for head in [fit_head(x + np.random.default_rng(3).normal(size=x.shape) * 4, y, held_x, held_y, np.array(w))]
     ]
     assert counts[1] > counts[0]
+
+
+def test_it_is_the_fit_that_scikit_learn_makes():
+    """An implementation of others, of the same penalised loss."""
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is part of lineside[dev]")
+    (x, y), weights = blobs(4, 200, 0), np.array([1.0, 2.0, 0.5, 1.0])
+    z = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
+    for strength in (0.001, 0.1):
+        found = _fit(torch.from_numpy(z), y, weights, strength, np.zeros((4, 7)))
+        model = linear_model.LogisticRegression(C=strength, class_weight=dict(enumerate(weights)), tol=1e-8)
+        model.fit(z.astype(np.float64), y)
+        np.testing.assert_allclose(found[:, :-1], model.coef_, atol=2e-3)
+        np.testing.assert_allclose(found[:, -1] - found[:, -1].mean(), model.intercept_, atol=2e-3)

@@ -82,7 +82,6 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
     "onnxscript": "train",
     "safetensors": "train",
     "tensorboard": "train",
-    "sklearn": "train",
     "matplotlib": "train",
     "filelock": "train",
     "openvino": "openvino",

@@ -33,6 +33,7 @@ from lineside.progress import Progress, silent
 
 FLUSH = 64  # chunks between two marks
 CHUNK = 32  # pictures that are computed together; fixed, so that a resumed run rounds as the first one did
+FEW = 4  # of them that are resized and augmented together: what each operation makes of them stays in the caches
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Cache:
         held = self.held("r+")
         todo = [k for k in range(self.ranks.rank, chunks, self.ranks.world) if not marks[k]]
         finished: list[int] = []
-        for i, (k, x) in enumerate(_read(self.input, self.paths, todo), 1):
-            held[view, k * CHUNK : k * CHUNK + len(x)] = self._computed(x, view, k * CHUNK)
+        for i, (k, pictures) in enumerate(_read(self.paths, todo), 1):
+            held[view, k * CHUNK : k * CHUNK + len(pictures)] = self._computed(pictures, view, k * CHUNK)
             finished.append(k)
             if i % FLUSH == 0 or i == len(todo):  # what is marked as done is on the disk
                 held.flush()
@@ -88,13 +89,20 @@ class Cache:
         marks.flush()
         self.ranks.barrier()
 
-    def _computed(self, x: Tensor, view: int, first: int) -> np.ndarray:
-        """What the file holds for a chunk x (B, 3, S, S) in [0, 1] that begins with picture `first`."""
-        if self.below is None:
-            return (x * 255).round().to(torch.uint8).numpy()
-        if view:
-            x = augment(x, self.how, [generator(self.seed, "views", view, first + j) for j in range(len(x))])
-        return _bits(self.below(normalised(self.input, x)))
+    def _computed(self, pictures: Sequence[np.ndarray], view: int, first: int) -> np.ndarray:
+        """What the file holds for a chunk of pictures (H, W, 3) uint8, the first of which is number `first`."""
+        parts = []
+        for i in range(0, len(pictures), FEW):
+            x = resized(self.input, pictures[i : i + FEW])
+            if self.below is None:
+                parts.append((x * 255).round().to(torch.uint8))
+                continue
+            if view:
+                draws = [generator(self.seed, "views", view, first + i + j) for j in range(len(x))]
+                x = augment(x, self.how, draws)
+            parts.append(normalised(self.input, x))
+        whole = torch.cat(parts)
+        return whole.numpy() if self.below is None else _bits(self.below(whole))
 
     def _float(self, raw: np.ndarray) -> Tensor:
         x = torch.from_numpy(np.array(raw))
@@ -165,8 +173,8 @@ def _reserve(cache: Cache) -> None:
     done.write_bytes(bytes(marks))
 
 
-def _read(net_input: Input, paths: Sequence[Path], chunks: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-    """(chunk, (B, 3, S, S) float32 RGB in [0, 1]) for each chunk: decoded by threads, one chunk ahead."""
+def _read(paths: Sequence[Path], chunks: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """(chunk, its pictures (H, W, 3) uint8) for each chunk: decoded by a thread, one chunk ahead."""
 
     def pictures(k: int) -> list[np.ndarray]:
         return [load(p) for p in paths[k * CHUNK : (k + 1) * CHUNK]]
@@ -178,7 +186,7 @@ def _read(net_input: Input, paths: Sequence[Path], chunks: Sequence[int]) -> Ite
             now = ahead.result()
             if i + 1 < len(chunks):
                 ahead = pool.submit(pictures, chunks[i + 1])
-            yield k, resized(net_input, now)
+            yield k, now
 
 
 def resized(net_input: Input, pictures: Sequence[np.ndarray]) -> Tensor:

@@ -15,6 +15,7 @@ their own rank's share only. The loss that is printed is the task's, without the
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -24,7 +25,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 from lineside.errors import TrainError
@@ -36,12 +36,14 @@ from lineside.learn.precision import autocast, channels_last
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.schedule import factor
+from lineside.nets.fold import without_batch_norm
 from lineside.nets.vmoe import BALANCE, balance, routed
 from lineside.progress import Progress, silent
 
 USUAL_SIZE = 0.05  # root mean square of a convolution's weights for which the recipe's fine_tune_rate is meant
 LEAST_SIZE_OF_A_MATRIX, LEAST_SIZE_OF_A_VECTOR = 0.02, 0.1
 BETAS = (0.9, 0.98)  # AdamW's; a run here has hundreds of steps, over which torch's 0.999 would hardly forget
+TOGETHER = 32  # pictures that are judged at once
 
 
 @dataclass(frozen=True)
@@ -238,13 +240,14 @@ def _judge(
     The loss is that at the best temperature (evidence/calibration.py): the bundle will have it. epoch counts from 1; 0
     is the start, of which no train_loss is known.
     """
-    net.eval()
+    judged = deepcopy(net)
+    judged.load_state_dict(average)
+    judged = without_batch_norm(judged).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     found = []
     with torch.inference_mode(), autocast(recipe.precision, ranks.device):
-        for start in range(0, len(held.labels), 128):
-            rows = slice(start, start + 128)
-            x = channels_last(held.cache.plain(rows).to(ranks.device))
-            found.append(functional_call(net, average, (x,)).float().cpu().numpy())
+        for start in range(0, len(held.labels), TOGETHER):
+            x = channels_last(held.cache.plain(slice(start, start + TOGETHER)).to(ranks.device))
+            found.append(judged(x).float().cpu().numpy())
     logits = np.concatenate(found)
     right = logits.argmax(1) == held.labels
     loss = calibrated_nll(logits, held.labels, weights)

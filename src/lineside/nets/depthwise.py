@@ -5,7 +5,8 @@ take 30 to 60 times as long as the layer's forward pass: the gradient of a kerne
 input at a stride above 1. Both are put together here from what is quick:
 
     kernel   a k x k kernel's gradient is made of 3 x 3 windows, each the gradient of a 3 x 3 convolution of x shifted
-    input    computed in float32
+    input    the output's gradient, with zeros between its places where there is a stride, convolved with the kernel
+             turned by half; at stride 1, too, that is about 1.5 times as quick as asking torch for it
 
 The sums are the same, so are the results up to bfloat16's rounding. docs/nets.md has what it saves.
 """
@@ -63,16 +64,22 @@ class _Bfloat16(torch.autograd.Function):
 
 def _of_input(out: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """(B, C, H, W): the gradient of the input; out (B, C, H', W') is that of the output."""
+    k = weight.shape[-1]
     if stride > 1:
-        out, x, weight = out.float(), x.float(), weight.float()
-    return _gradients(out, x, weight, stride, padding, (True, False))[0].bfloat16()
+        height, width = (n + 2 * padding - k + 1 for n in x.shape[2:])  # of the output at stride 1
+        spread = torch.empty(
+            (*out.shape[:2], height, width), dtype=out.dtype, memory_format=torch.channels_last
+        ).zero_()
+        spread[:, :, ::stride, ::stride] = out
+        out = spread
+    return F.conv2d(out, weight.flip(2, 3), None, 1, k - 1 - padding, groups=x.shape[1])
 
 
 def _of_kernel(out: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """(C, 1, k, k): the gradient of the kernel."""
     k = weight.shape[-1]
     if k <= WINDOW:
-        return _gradients(out, x, weight, stride, padding, (False, True))[1]
+        return _quick(out, x, weight, stride, padding)
     wide = F.pad(x, (padding,) * 4)
     height, width = ((n - 1) * stride + WINDOW for n in out.shape[2:])  # of x under a window of the kernel
     window, found = weight[:, :, :WINDOW, :WINDOW].contiguous(), torch.empty_like(weight)
@@ -80,14 +87,13 @@ def _of_kernel(out: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
     for i in starts:
         for j in starts:
             part = wide[:, :, i : i + height, j : j + width].contiguous(memory_format=torch.channels_last)
-            found[:, :, i : i + WINDOW, j : j + WINDOW] = _gradients(out, part, window, stride, 0, (False, True))[1]
+            found[:, :, i : i + WINDOW, j : j + WINDOW] = _quick(out, part, window, stride, 0)
     return found
 
 
-def _gradients(
-    out: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        out, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], x.shape[1], [*wanted, False]
-    )
-    return of_x, of_weight
+def _quick(out: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """The kernel's gradient by torch."""
+    wanted = [False, True, False]
+    return torch.ops.aten.convolution_backward(
+        out, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], x.shape[1], wanted
+    )[1]

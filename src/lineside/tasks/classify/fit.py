@@ -33,6 +33,7 @@ from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder
 from lineside.nets.catalog import find
+from lineside.nets.fold import without_batch_norm
 from lineside.nets.input import Input
 from lineside.nets.stages import freeze_below, split_at
 from lineside.nets.weights import load_weights
@@ -90,7 +91,8 @@ def fit(
     if recipe.freeze_below:
         freeze_below(net, recipe.freeze_below)
         modules, above = split_at(net, recipe.freeze_below)
-        below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px, device=ranks.device))
+        example = torch.zeros(1, 3, net_input.size_px, net_input.size_px, device=ranks.device)
+        below = frozen(modules, example, recipe.precision)
     train, held = (
         _features(part, split, classes, net_input, below, run, recipe, ranks, screen) for part in ("train", "calibrate")
     )
@@ -212,10 +214,11 @@ def head_on_features(
 
 def pooled(above: nn.Sequential, cache: Cache, precision: str) -> np.ndarray:
     """(N, C) float32: what the head's linear layer sees of each picture as it is."""
-    body = split_at(above, "head.fc")[0].eval()
+    body = without_batch_norm(split_at(above, "head.fc")[0])
+    body.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     with torch.inference_mode(), autocast(precision, torch.device("cpu")):
-        starts = range(0, cache.shape[1], 64)
-        rows = [body(channels_last(cache.plain(slice(i, i + 64)))).flatten(1).float().numpy() for i in starts]
+        starts = range(0, cache.shape[1], 32)
+        rows = [body(channels_last(cache.plain(slice(i, i + 32)))).flatten(1).float().numpy() for i in starts]
     return np.concatenate(rows)
 
 

@@ -37,7 +37,7 @@ from lineside.progress import Progress, Screen
 from lineside.tasks.classify.fit import class_weights, examples_of, pooled
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
-PROBE = 16  # pictures in a step that is timed
+PROBE = 4  # pictures in a step that is timed
 WORSE = 0.05  # p below which a faster net counts as worse than the best
 POOL_POWER = 3.0  # small defects count for more than in an average (docs/decisions/002-…)
 FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride
@@ -90,7 +90,7 @@ def decide(
             else "training every stage: there are no weights to keep"
         )
     if not recipe.pool_power:
-        recipe = replace(recipe, pool_power=POOL_POWER if pretrained and _pools(row) else 1.0)
+        recipe = replace(recipe, pool_power=POOL_POWER if pretrained and pools_to_one(row.build(2)) else 1.0)
     if recipe.precision == "auto":
         name, sentence = _precision(recipe, row, len(classes), device)
         recipe = replace(recipe, precision=name)
@@ -125,11 +125,6 @@ def _precision(
     with torch.no_grad():
         x = below.eval()(x)
     return precision.fastest(above.to(device), x.to(device))
-
-
-def _pools(row: Net) -> bool:
-    with torch.device("meta"):
-        return pools_to_one(row.build(2))
 
 
 def _side(recipe: Recipe, row: Net) -> int:
@@ -209,7 +204,7 @@ def _probe(
     net_input = Input(_side(recipe, row), row.mean, row.std).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
     modules, above = split_at(load_weights(name, len(classes), offline=True), "head")
-    below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px))
+    below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px), "float32")
     found: dict[str, Examples] = {}
     for part, most in SAMPLE.items():
         paths, labels, names = examples_of(split, part, classes)
