@@ -32,7 +32,7 @@ BUFFERS = 16
 CONTROL, STREAM_PORT = (
     0x0A00,
     0x0D00,
-)  # registers that a camera forgets when it restarts (GigE Vision: bootstrap registers)
+)  # bootstrap registers of GigE Vision, which a restart clears
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
