@@ -9,6 +9,7 @@ import pytest
 from tests.faults.shop import PARTS, sqlite, store_is_whole, told_is_stored, until, waiting
 from tests.line.broker import needs_mosquitto
 
+FPS = 250  # no PLC here that would have to keep up
 pytestmark = [pytest.mark.slow, needs_mosquitto]
 # How long the broker is down. The issue says a minute; what matters is that it is longer than every time-out and that
 # results pile up, so the daily run takes a tenth of it. LINESIDE_FAULTS_MINUTE_S=60 makes it a whole one.
@@ -30,9 +31,9 @@ def end(shop, consumer, *flags, **given):
 def test_kill_9_of_the_broker(shop, broker, consumer, options):
     """Its default persistence loses what it had acknowledged; the outbox does not believe it."""
     shop.furnish()
-    line = shop.line("--to", consumer.url(options))
+    line = shop.line("--to", consumer.url(options), fps=FPS)
     for so_many in (PARTS // 8, PARTS // 2):
-        until(lambda so_many=so_many: len(consumer.seen()) > so_many)
+        line.until(lambda so_many=so_many: len(consumer.seen()) > so_many)
         broker.kill()
         broker.start()
     assert line.ends() == 0, line.said()
@@ -45,7 +46,7 @@ def test_the_broker_is_down_for_a_minute(shop, broker, consumer):
     shop.furnish()
     fps = PARTS / (MINUTE_S + 4)  # parts come before, during and after
     line = shop.line("--to", consumer.url(), fps=fps)
-    until(lambda: len(consumer.seen()) > 20)
+    line.until(lambda: len(consumer.seen()) > 20)
     broker.kill()
     told = len(consumer.seen())
     threading.Event().wait(MINUTE_S)
@@ -63,8 +64,8 @@ def test_the_broker_is_down_for_a_minute(shop, broker, consumer):
 
 def test_a_broker_that_hangs(shop, broker, consumer):
     shop.furnish()
-    line = shop.line("--to", consumer.url())
-    until(lambda: len(consumer.seen()) > 100)
+    line = shop.line("--to", consumer.url(), fps=FPS)
+    line.until(lambda: len(consumer.seen()) > 100)
     broker.pause()
     threading.Event().wait(3)  # longer than timeout-s
     broker.go_on()
@@ -79,10 +80,10 @@ def test_a_slow_consumer_that_also_hangs(shop, broker, consumer):
     consumer.kill()
     consumer.slow_s = 0.004
     consumer.start()
-    line = shop.line("--to", consumer.url(), fps=500)
-    until(lambda: len(consumer.seen()) > 50)
+    line = shop.line("--to", consumer.url(), fps=2 * FPS)
+    line.until(lambda: len(consumer.seen()) > 50)
     consumer.send(signal.SIGSTOP)
-    until(lambda: "were not acknowledged in time" in line.said() or line.process.poll() is not None)
+    line.until(lambda: "were not acknowledged in time" in line.said())
     consumer.send(signal.SIGCONT)
     assert line.ends() == 0, line.said()
     assert "look at the consumer" in line.said()
@@ -93,9 +94,9 @@ def test_a_slow_consumer_that_also_hangs(shop, broker, consumer):
 
 def test_kill_9_of_the_consumer(shop, broker, consumer):
     shop.furnish()
-    line = shop.line("--to", consumer.url())
+    line = shop.line("--to", consumer.url(), fps=FPS)
     for so_many in (100, 500):
-        until(lambda so_many=so_many: len(consumer.seen()) > so_many)
+        line.until(lambda so_many=so_many: len(consumer.seen()) > so_many)
         consumer.kill()
         consumer.start()
     assert line.ends() == 0, line.said()
@@ -110,7 +111,7 @@ def test_acknowledgements_that_are_none(shop, broker, consumer):
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "stranger")
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
-    line = shop.line("--to", consumer.url())
+    line = shop.line("--to", consumer.url(), fps=FPS)
     n = 0
     while line.process.poll() is None:
         client.publish("plant/3/ack", f"{n:032x}" if n % 3 else os.urandom(n % 40), qos=1)

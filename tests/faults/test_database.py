@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.shop import (
-    FPS,
     PARTS,
     VERDICT,
     by_run,
@@ -74,9 +73,9 @@ def server():
 def stop_midway(shop, plc, *flags, server, at=300):
     """A line whose database is killed when so many parts are through the gate, and comes back; the line, ended."""
     line = shop.line(*flags, "--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1", store=server.url)
-    until(lambda: moved(plc) and len(moved(plc)[0]) >= at)
+    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= at)
     server.kill()
-    until(lambda: len(states(plc)) and states(plc)[-1] == 3)
+    line.until(lambda: len(states(plc)) and states(plc)[-1] == 3)
     server.start()
     assert line.ends() == 6, line.said()
     return line
@@ -123,10 +122,10 @@ def test_a_database_that_hangs(shop, plc, server):
     shop.furnish()
     gate = f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1"
     line = shop.line("--gate", gate, "--deadline-ms", "1000", store=server.url)
-    until(lambda: moved(plc) and len(moved(plc)[0]) >= 200)
+    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= 200)
     server.signal(signal.SIGSTOP)
     assert states(plc)[-1] == 1
-    until(lambda: states(plc)[-1] == 3)
+    line.until(lambda: states(plc)[-1] == 3)
     at_gate = len(moved(plc)[0])
     server.signal(signal.SIGCONT)
     assert line.ends() == 6, line.said()
@@ -140,8 +139,8 @@ def test_a_database_that_hangs(shop, plc, server):
 def test_two_lines_on_one_database_and_one_is_killed(shop, consumer, server):
     shop.furnish()
     flags = ("--to", consumer.url())
-    first, second = (shop.line(*flags, fps=FPS / 2, store=server.url) for _ in range(2))
-    until(lambda: len(consumer.seen()) > 300)
+    first, second = (shop.line(*flags, store=server.url) for _ in range(2))
+    second.until(lambda: len(consumer.seen()) > 300)
     first.kill()
     assert second.ends() == 0, second.said()
     shop.run(*flags, "--parts", "1", store=server.url)

@@ -32,7 +32,7 @@ def test_kill_9_of_the_line(shop, consumer, plc, kills):
     in_flight = []
     for turn, at in enumerate(kills):
         line = shop.line(*flags)
-        until(lambda turn=turn, at=at: len(moved(plc)) > turn and len(moved(plc)[turn]) >= at)
+        line.until(lambda turn=turn, at=at: len(moved(plc)) > turn and len(moved(plc)[turn]) >= at)
         line.kill()
         *_, stored = by_run(rows(ask)).values()
         in_flight.append(abs(len(moved(plc)[turn]) - len(stored)))

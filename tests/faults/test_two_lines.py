@@ -12,9 +12,9 @@ def test_two_lines_on_one_store_and_one_is_killed(shop, consumer):
     shop.furnish()
     flags = ("--to", consumer.url())
     first = shop.line(*flags, fps=FPS)
-    until(lambda: len(consumer.seen()) > 50)  # it has the claim to send
+    first.until(lambda: len(consumer.seen()) > 50)  # it has the claim to send
     second = shop.line(*flags, fps=FPS)
-    until(lambda: len({one["run_id"] for one in consumer.seen()}) == 2)
+    second.until(lambda: len({one["run_id"] for one in consumer.seen()}) == 2)
     first.kill()
     assert second.ends() == 0, second.said()
     ask = sqlite(shop.store)
