@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lineside.bundle import folder, signature
 from lineside.bundle.model import load
 from lineside.errors import BundleError
-from tests.faults.shop import PARTS, gate_is_stored, sqlite, store_is_whole
+from tests.faults.shop import PARTS, gate_is_stored, so_far, sqlite, store_is_whole
 from tests.line.tiny import RED, logits_of, picture, write_bundle
 
 pytestmark = pytest.mark.slow
@@ -89,11 +89,11 @@ def test_a_bundle_that_is_replaced_while_the_line_runs(shop, plc):
     shop.furnish()
     gate = ("--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}")
     line = shop.line(*gate)
-    line.until(lambda: len(plc.parts()) > 200)
+    line.until(lambda: so_far(plc) > 200)
     (shop.bundle / "model.onnx").write_bytes(b"something else")
-    line.until(lambda: len(plc.parts()) > 400)
+    line.until(lambda: so_far(plc) > 400)
     shutil.rmtree(shop.bundle)
-    line.until(lambda: len(plc.parts()) > 600)
+    line.until(lambda: so_far(plc) > 600)
     write_bundle(shop.bundle, accept=("bad",))  # what was bad is good now: a line that looked again would show it
     assert line.ends() == 0, line.said()
     ask = sqlite(shop.store)

@@ -7,7 +7,7 @@ import pytest
 
 from lineside.line.source.aravis import _library
 from tests.faults.graphs import anything
-from tests.faults.shop import PARTS, gate_is_stored, rows, sqlite
+from tests.faults.shop import PARTS, gate_is_stored, rows, so_far, sqlite
 from tests.line.sources.conftest import gige, pylon  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_a_camera_that_is_killed_or_hangs_is_a_fault(gige, grey, plc, how):  # n
     """Its process stands still: no packet, no good-bye."""
     quick(gige)
     line = grey.line(*gate(plc), source=f"{WHICH},timeout_s=1", fps=None)
-    line.until(lambda: len(plc.parts()) > PARTS // 2)
+    line.until(lambda: so_far(plc) > PARTS // 2)
     getattr(gige, how)()
     assert line.ends() == 6, line.said()
     assert "aravis:127.0.0.1: no frame for 1 s (timeout_s)" in line.said()
@@ -63,7 +63,7 @@ def test_kill_9_of_the_camera_and_it_comes_back(gige, grey, plc):  # noqa: F811
     """With reconnect_s the line goes on, and rejects a part for each picture that ought to have come."""
     quick(gige)
     line = grey.line(*gate(plc), "--parts", str(PARTS), source=f"{WHICH},timeout_s=0.5,reconnect_s=100", fps=None)
-    line.until(lambda: len(plc.parts()) > PARTS // 2)
+    line.until(lambda: so_far(plc) > PARTS // 2)
     gige.kill()
     line.until(lambda: plc.parts()[-1]["verdict"] == 3)
     gige.start()
@@ -80,7 +80,7 @@ def test_a_camera_that_restarts_at_once_is_opened_again(gige, grey, plc):  # noq
     gige.start()
     source = f"{WHICH},trigger=software,timeout_s=0.5,reconnect_s=100"
     line = grey.line(*gate(plc), "--parts", "150", source=source, fps=None)
-    line.until(lambda: len(plc.parts()) > 50)
+    line.until(lambda: so_far(plc) > 50)
     gige.kill()
     gige.start()
     assert line.ends() == 0, line.said()

@@ -14,6 +14,7 @@ from tests.faults.shop import (
     gate_is_stored,
     moved,
     rows,
+    so_far,
     store_is_whole,
     told_is_stored,
     until,
@@ -73,7 +74,7 @@ def server():
 def stop_midway(shop, plc, *flags, server, at=300):
     """A line whose database is killed when so many parts are through the gate, and comes back; the line, ended."""
     line = shop.line(*flags, "--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1", store=server.url)
-    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= at)
+    line.until(lambda: so_far(plc) >= at)
     server.kill()
     line.until(lambda: len(states(plc)) and states(plc)[-1] == 3)
     server.start()
@@ -122,7 +123,7 @@ def test_a_database_that_hangs(shop, plc, server):
     shop.furnish()
     gate = f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1"
     line = shop.line("--gate", gate, "--deadline-ms", "1000", store=server.url)
-    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= 200)
+    line.until(lambda: so_far(plc) >= 200)
     server.signal(signal.SIGSTOP)
     assert states(plc)[-1] == 1
     line.until(lambda: states(plc)[-1] == 3)
@@ -140,7 +141,7 @@ def test_two_lines_on_one_database_and_one_is_killed(shop, consumer, server):
     shop.furnish()
     flags = ("--to", consumer.url())
     first, second = (shop.line(*flags, store=server.url) for _ in range(2))
-    second.until(lambda: len(consumer.seen()) > 300)
+    second.until(lambda: consumer.so_far() > 300)
     first.kill()
     assert second.ends() == 0, second.said()
     shop.run(*flags, "--parts", "1", store=server.url)

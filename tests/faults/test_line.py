@@ -9,6 +9,7 @@ from tests.faults.shop import (
     gate_is_stored,
     moved,
     rows,
+    so_far,
     sqlite,
     store_is_whole,
     told_is_stored,
@@ -31,8 +32,8 @@ def test_kill_9_of_the_line(shop, consumer, plc, kills):
     ask = sqlite(shop.store)
     in_flight = []
     for turn, at in enumerate(kills):
-        line = shop.line(*flags)
-        line.until(lambda turn=turn, at=at: len(moved(plc)) > turn and len(moved(plc)[turn]) >= at)
+        line, done = shop.line(*flags), so_far(plc)
+        line.until(lambda goal=done + at: so_far(plc) >= goal)
         line.kill()
         *_, stored = by_run(rows(ask)).values()
         in_flight.append(abs(len(moved(plc)[turn]) - len(stored)))

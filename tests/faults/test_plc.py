@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.faults.shop import PARTS, VERDICT, good, moved, sqlite, store_is_whole
+from tests.faults.shop import PARTS, VERDICT, good, moved, so_far, sqlite, store_is_whole
 from tests.line.gate.doubles import plc as plc_double
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ def test_a_plc_that_vanishes(shop, plc, tmp_path, how):
     """The line stops. What the PLC had confirmed it acts on; everything behind has no COUNT there, and is rejected."""
     shop.furnish()
     line = shop.line("--gate", f"modbus://127.0.0.1:{plc.port}?{DEADLINE}")
-    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= 400)
+    line.until(lambda: so_far(plc) >= 400)
     plc.process.send_signal(how)
     assert line.ends() == 6, line.said()
     assert "the line stopped, and rejected what was in flight: " in line.said()
@@ -36,7 +36,7 @@ def test_a_plc_that_vanishes(shop, plc, tmp_path, how):
 def test_a_plc_that_is_back_gets_the_next_runs_verdicts(shop, plc, tmp_path):
     shop.furnish()
     line = shop.line("--gate", f"modbus://127.0.0.1:{plc.port}?{DEADLINE}")
-    line.until(lambda: moved(plc) and len(moved(plc)[0]) >= 200)
+    line.until(lambda: so_far(plc) >= 200)
     plc.process.kill()
     assert line.ends() == 6, line.said()
     (tmp_path / "new").mkdir()

@@ -12,7 +12,7 @@ def test_two_lines_on_one_store_and_one_is_killed(shop, consumer):
     shop.furnish()
     flags = ("--to", consumer.url())
     first = shop.line(*flags, fps=FPS)
-    first.until(lambda: len(consumer.seen()) > 50)  # it has the claim to send
+    first.until(lambda: consumer.so_far() > 50)  # it has the claim to send
     second = shop.line(*flags, fps=FPS)
     second.until(lambda: len({one["run_id"] for one in consumer.seen()}) == 2)
     first.kill()
