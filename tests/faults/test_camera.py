@@ -62,7 +62,7 @@ def test_a_camera_that_is_killed_or_hangs_is_a_fault(gige, grey, plc, how):  # n
 def test_kill_9_of_the_camera_and_it_comes_back(gige, grey, plc):  # noqa: F811
     """With reconnect_s the line goes on, and rejects a part for each picture that ought to have come."""
     quick(gige)
-    line = grey.line(*gate(plc), "--parts", str(PARTS), source=f"{WHICH},timeout_s=0.5,reconnect_s=100", fps=None)
+    line = grey.line(*gate(plc), "--parts", str(PARTS), source=f"{WHICH},timeout_s=0.3,reconnect_s=100", fps=None)
     line.until(lambda: so_far(plc) > PARTS // 2)
     gige.kill()
     line.until(lambda: plc.parts()[-1]["verdict"] == 3)
