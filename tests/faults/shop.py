@@ -23,7 +23,7 @@ from tests.line.tiny import BLUE, GREY, RED, png, write_bundle
 __all__ = ["free_port", "until"]
 ROOT = Path(__file__).parents[2]
 PARTS = 1000
-FPS = 125  # of the conveyor: the PLC double keeps up with it on a machine that does other things, too
+FPS = 100  # of the conveyor: the PLC double keeps up with it on a machine that does other things, too
 TRUTH = {"good": ("accept", RED), "odd": ("hold", GREY), "bad": ("reject", BLUE)}  # what the tiny bundle says of each
 VERDICT = {1: "accept", 2: "hold", 3: "reject"}  # docs/plc.md
 COLUMNS = "run_id, sequence, inspection.id, name, verdict, reason"
@@ -182,7 +182,7 @@ class Kept:
         return self.path.read_bytes().count(b"\n") if self.path.exists() else 0
 
     def url(self, options: str = "") -> str:
-        return f"mqtt://127.0.0.1:{self.port}/{self.topic}?plain=yes&anonymous=yes&timeout-s=2{options}"
+        return f"mqtt://127.0.0.1:{self.port}/{self.topic}?plain=true&anonymous=true&timeout_s=2{options}"
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def test_a_broker_that_hangs(shop, broker, consumer):
     line = shop.line("--to", consumer.url(), fps=FPS)
     line.until(lambda: consumer.so_far() > 100)
     broker.pause()
-    threading.Event().wait(3)  # longer than timeout-s
+    threading.Event().wait(3)  # longer than timeout_s
     broker.go_on()
     assert line.ends() == 0, line.said()
     assert line.summary()["stored"] == PARTS

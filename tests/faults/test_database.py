@@ -100,7 +100,8 @@ def test_kill_9_of_the_database(shop, consumer, plc, server):
     assert summary["stored"] + summary["lost"] == summary["parts"]
     # a commit whose confirmation was cut off may be there all the same
     assert summary["stored"] <= len(rows(server.ask)) <= summary["parts"]
-    shop.run(*flags, "--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1", store=server.url)
+    rest = ("--parts", str(PARTS - 300))
+    shop.run(*flags, *rest, "--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}&pass_ms=1", store=server.url)
     until(lambda: waiting(server.ask) == 0)
     found = store_is_whole(server.ask, server.url)
     gate_is_stored(plc, found, shop.names, in_flight=[summary["lost"]])

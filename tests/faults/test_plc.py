@@ -41,8 +41,9 @@ def test_a_plc_that_is_back_gets_the_next_runs_verdicts(shop, plc, tmp_path):
     assert line.ends() == 6, line.said()
     (tmp_path / "new").mkdir()
     with plc_double(tmp_path / "new", count=17) as back:
-        summary = shop.run("--gate", f"modbus://127.0.0.1:{back.port}?deadline_ms=30000&pass_ms=1")
+        gate = ("--gate", f"modbus://127.0.0.1:{back.port}?deadline_ms=30000&pass_ms=1")
+        summary = shop.run(*gate, "--parts", str(PARTS - 200))
         (at_gate,) = moved(back)
-    assert summary["wire_ms"]["n"] == PARTS == len(at_gate)
-    assert all(one["passes"] == good(name) for one, name in zip(at_gate, shop.names, strict=True))
+    assert summary["wire_ms"]["n"] == PARTS - 200 == len(at_gate)
+    assert all(one["passes"] == good(name) for one, name in zip(at_gate, shop.names, strict=False))
     store_is_whole(sqlite(shop.store), shop.store)
