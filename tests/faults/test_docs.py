@@ -34,4 +34,5 @@ def test_every_row_names_a_test_that_is_there():
 
 def test_every_fault_that_is_tested_is_in_a_row():
     named = {(file, name) for file, name, _ in NAMED.findall(PAGE)}
-    assert {key for key in written() if key[0] != Path(__file__).name} == named
+    elsewhere = {Path(__file__).name, "test_fuzz.py"}  # what is sent on purpose is an attack, not a fault
+    assert {key for key in written() if key[0] not in elsewhere} == named
