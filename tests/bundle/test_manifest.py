@@ -157,3 +157,12 @@ def test_a_good_name_stays_inside(tmp_path_factory, name):
         root = tmp_path_factory.getbasetemp()
         assert (root / name).resolve().is_relative_to(root.resolve())
         assert not name.startswith((".", "/"))
+
+
+def test_a_checksum_holds_every_value_together(good):
+    written = manifest.write(good)
+    values = json.loads(written)
+    assert manifest.read(json.dumps(dict(reversed(values.items()))).encode(), "m") == good  # neither order nor spaces
+    for changed in ({"temperature": values["temperature"] + 1}, {"evaluations": 7}, {"checksum": "0" * 64}):
+        with pytest.raises(BundleError, match="m: was changed or damaged: its checksum does not fit what it says"):
+            manifest.read(text(good, **changed), "m")

@@ -2,9 +2,12 @@
 
 The text is RFC 8259 JSON in UTF-8: no NaN or Infinity, no key twice. Reading is strict: a key that this format does
 not know, a missing key or a wrong type is refused with its place, a newer format or another task with its own sentence.
+Its last key, `checksum`, is the sha256 of all others: a bit that flipped on a disk must not become another threshold.
+It is no signature: who means to change a manifest can compute it anew.
 Every field is written down in docs/bundle-format.md.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -23,6 +26,7 @@ TASK = "classify"
 ENSEMBLE = "ensemble"  # the net of a bundle that holds several; which ones, its members say
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+CHECKSUM = "checksum"
 MAX_BYTES = 16 * 2**20  # of manifest.json; a real one has tens of kilobytes
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -186,7 +190,9 @@ def now() -> str:
 def write(manifest: Manifest) -> bytes:
     """manifest.json: the bytes that are hashed and signed."""
     try:
-        text = json.dumps(settings.plain(manifest), indent=1, ensure_ascii=False, allow_nan=False)
+        values = settings.plain(manifest)
+        values[CHECKSUM] = _checksum(values)
+        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
         return (text + "\n").encode()
     except ValueError as error:
         raise BundleError(
@@ -203,10 +209,23 @@ def read(data: bytes, where: str) -> Manifest:
             f"{where}: not a manifest: {error}; the file is damaged, take the bundle from its source again"
         ) from None
     _refuse_foreign(values, where)
+    written = values.pop(CHECKSUM, None)
     try:
-        return settings.read(Manifest, values, where)
+        manifest = settings.read(Manifest, values, where)
     except (SettingsError, OverflowError) as error:
         raise BundleError(f"{error}; a manifest is written by lineside, not by hand") from None
+    if written not in (None, _checksum(values)):  # none: written by a program of before the checksum
+        raise BundleError(
+            f"{where}: was changed or damaged: its checksum does not fit what it says; take the bundle from its source "
+            "again, or make it again"
+        )
+    return manifest
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """Of everything but itself, whatever the order and the spaces."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_foreign(values: Any, where: str) -> None:

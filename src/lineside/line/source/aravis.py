@@ -29,6 +29,10 @@ from lineside.line.source.sfnc import apply
 
 DEBIAN = "/usr/lib/python3/dist-packages"  # where python3-gi lies, outside of every virtual environment
 BUFFERS = 16
+CONTROL, STREAM_PORT = (
+    0x0A00,
+    0x0D00,
+)  # bootstrap registers of GigE Vision, which a restart clears
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
@@ -143,10 +147,10 @@ class Aravis:
 
     def alive(self) -> str:
         try:
-            self._camera.get_device().read_register(0)  # GigE Vision: the version, which every camera has
+            ours = all(self._camera.get_device().read_register(at) & 0xFFFF for at in (CONTROL, STREAM_PORT))
         except Exception as error:
             return f"{self.name} does not answer: {error}"
-        return ""
+        return "" if ours else f"{self.name} has forgotten us: it was restarted, and sends its pictures to nobody"
 
     def stop(self) -> None:
         self._camera.stop_acquisition()
