@@ -2,7 +2,8 @@
 
 Every net is built, run forward and backward at two sizes on the meta device, which checks shapes, sizes and costs and
 computes nothing. Nets of up to SMALL_PARAMS parameters, and the smallest of each family, are held to the rest with
-numbers: the larger members of a family are the same expression with other rows, and would take hours on two cores.
+numbers; those up to MOST_PARAMS (members.py) are in test_every_large_net.py. Left out of what computes are the nets
+that are larger, for memory; and of ONNX (tests/bundle/test_export.py) all that are not small, for time.
 """
 
 from math import prod
@@ -49,7 +50,7 @@ def random_net(name: str, classes: int = 5, seed: int = 0) -> nn.Sequential:
     """A net whose batch norms have statistics of their own, so that eval and train differ.
 
     They are those of a batch, moved a little: with others what is added grows by the block, and over the 333 blocks of
-    preact_resnet1001 beyond what a float can hold.
+    preact_resnet1001 beyond what a float can hold. A channel that hardly varies over two pictures is not blown up.
     """
     torch.manual_seed(seed)
     net = NETS[name].build(classes).train()
@@ -64,6 +65,7 @@ def random_net(name: str, classes: int = 5, seed: int = 0) -> nn.Sequential:
         assert norm.running_var is not None
         norm.momentum = 0.1
         norm.running_mean += 0.1 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+        norm.running_var.clamp_(min=norm.running_var.mean().item())
         norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.5, 1.5)
     return net
 
@@ -158,13 +160,20 @@ def test_every_parameter_learns_at_two_sizes(name, more):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_one_picture_and_a_batch_agree_and_eval_repeats(name):
-    net, x = random_net(name).eval(), batch(name, 3)
+    agrees_and_repeats(random_net(name).eval(), batch(name, 3))
+
+
+def agrees_and_repeats(net: nn.Module, x: Tensor) -> None:
+    """Of three pictures x, in float64: untrained gates and plain layers a hundred deep are so touchy that float32's
+    rounding alone can be a tenth of the answer."""
+    net, x = net.double(), x.double()
     with torch.no_grad():
         whole, again = net(x), net(x)
         singles = torch.cat([net(x[i : i + 1]) for i in range(3)])
     assert torch.equal(whole, again)
-    torch.testing.assert_close(whole, singles, atol=1e-4 * whole.abs().max().item(), rtol=1e-4)
+    torch.testing.assert_close(whole, singles, atol=1e-6 * whole.abs().max().item(), rtol=1e-6)
     assert whole.std() > 0
+    net.float()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -180,22 +189,28 @@ def test_safetensors_round_trip(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_freezing_below_a_stage_really_freezes(name):
     """After a step in train mode, nothing below has changed: parameters, batch norm statistics, output."""
-    net = random_net(name)
+    really_freezes(random_net(name), batch(name))
+
+
+def really_freezes(net: nn.Sequential, x: Tensor) -> None:
+    """Below the first stage behind the stem's next; x: two pictures."""
     stage = (list(net._modules)[2:] or ["head"])[0]  # a linear classifier has nothing between stem and head
     freeze_below(net, stage)
     net.train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     step = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
-    F.cross_entropy(net(batch(name)), torch.tensor([0, 1])).backward()
+    F.cross_entropy(net(x), torch.tensor([0, 1])).backward()
     step.step()
     below, above = split_at(net, stage)
     learnt = {key for key, _ in net.named_parameters()}
+    # a block that stochastic depth left out of this step: no gradient, and zeros do not decay
+    left_out = {key for key, p in net.named_parameters() if p.grad is not None and not p.grad.any() and not p.any()}
     for key, value in net.state_dict().items():
         if key not in learnt and not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
             assert torch.equal(value, before[key]), key  # fixed by design: the codes of lenet5_1998
             continue
         is_below = key.split(".")[0] in below._modules
-        assert torch.equal(value, before[key]) == is_below, key
+        assert torch.equal(value, before[key]) == (is_below or key in left_out), key
     assert not any(m.training for part in below for m in part.modules())
     assert all(p.grad is None for p in below.parameters())
     assert all(m.training for m in above.modules())

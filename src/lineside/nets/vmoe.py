@@ -8,8 +8,9 @@ what they answer, weighted by softmax. "Every-2": in every second block; "last-n
     an expert takes ceil(C · k · T / E) tokens of a picture of T, C = 1.05; first choices of all tokens come before
     second ones, tokens in their order; a token that finds no room adds nothing there and only passes by the shortcut
 
-The paper routes groups of 8 pictures together; here each picture is a group, so that an answer does not depend on the
-other pictures of a batch. There is no batch-prioritized routing (section 4).
+The authors' code (vmoe/configs/vmoe_paper/common.py) routes groups of 8 pictures together; here each picture is a
+group, so that an answer does not depend on the other pictures of a batch. There is no batch-prioritized routing
+(section 4).
 
 Balancing losses are not part of the forward pass: a net has one output. Inside `with routed(net) as routings:` every
 router's logits of the last forward are listed, and balance(routings) is the paper's auxiliary loss, which the training

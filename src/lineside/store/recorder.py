@@ -8,23 +8,26 @@ verdict.
 
 Events (`note`) go the same way, in order with the inspections around them; they take no room, for they are few.
 
-When a commit fails, nothing more is written or told, and `lost` counts what was put and did not reach the store. When
-a telling fails, nobody is told any more; an outbox that is fuller than it may be is a fault too. In both everything
-still goes into the store: that the line stops must not lose what it has decided. `failed(sentence)` is called once for
-each.
+When a commit fails, the line is told, and the same group is tried again and again, until the end of `close`: a database
+that restarts, or a disk that is cleared, gets all that was decided meanwhile. A commit whose answer was lost may have
+happened: before the next try the store is asked whether it has the group. `lost` counts what did not reach the store in
+the end. When a telling fails, nobody is told any more; an outbox that is fuller than it may be is a fault too. In both
+everything still goes into the store: that the line stops must not lose what it has decided. `failed(sentence)` is
+called once for each.
 """
 
 import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from lineside.errors import LineError, LinesideError
 from lineside.store import outbox
@@ -36,6 +39,8 @@ from lineside.store.tables import EVENT, INSPECTION, RUN
 GATHER_S = (
     0.05  # how long the first of a group waits for company: forcing a commit to the disk costs as much as many rows
 )
+RETRY_S = 0.5  # between tries of a store that does not take a group
+TRYING_SHARE = 0.9  # of the time that `close` has: so long it is tried
 Make = Callable[[], Inspection]  # called in the recorder's thread: hashing and formatting cost the part no time
 NAMES = {cls: tuple(field.name for field in fields(cls)) for cls in (Inspection, Event)}
 
@@ -59,6 +64,7 @@ class Recorder:
         self._full = self._broken = self._untold = False  # an outbox; the store; who is told at once
         self._free = threading.Semaphore(room)
         self._queue: queue.SimpleQueue[Make | Event | None] = queue.SimpleQueue()
+        self._until = math.inf  # when no more tries are made
         self.error = ""  # the sentence, once something has failed
         self.committed = 0  # inspections
         self.lost = 0
@@ -87,6 +93,7 @@ class Recorder:
 
     def close(self, ended: datetime, timeout_s: float) -> None:
         """Commit and tell what was put, mark the run as ended. LineError where the store does not come to an end."""
+        self._until = time.monotonic() + timeout_s * TRYING_SHARE
         self._queue.put(None)
         self._thread.join(timeout_s)
         if self._thread.is_alive():
@@ -102,23 +109,31 @@ class Recorder:
                 self.error = why(error, self._where)
 
     def _work(self) -> None:
-        more = True
-        while more:
-            items, more = self._gather()
-            makes = sum(not isinstance(item, Event) for item in items)
-            if items and not self._broken:
-                self._write(items, makes)
-            elif items:
-                self._lose(makes, len(items) - makes)
-            if makes:
-                self._free.release(makes)
+        groups: deque[Sequence[Inspection | Event]] = deque()  # that the store does not have yet
+        more, items = True, []
+        while more or groups:
+            try:
+                if more:
+                    items, more = self._gather(RETRY_S if groups else None)
+                    if group := self._made(items):
+                        groups.append(group)
+                while groups and self._write(groups[0]):
+                    self._free.release(_inspections(groups.popleft()))
+            except Exception as error:  # whatever it was: the line must hear of it, and this thread must not end
+                self._fail(error)
+            if groups and not more:  # closing
+                if time.monotonic() >= self._until:
+                    break
+                time.sleep(RETRY_S)
+        for group in groups:
+            self._lose(group)
 
-    def _gather(self) -> tuple[list[Make | Event], bool]:
-        """Everything that comes within GATHER_S of the first; and whether there will be more."""
+    def _gather(self, patience_s: float | None) -> tuple[list[Make | Event], bool]:
+        """Everything that comes within GATHER_S of the first; and whether there will be more. patience_s: for that."""
         items: list[Make | Event] = []
         while True:
             try:
-                item = self._queue.get(block=not items)
+                item = self._queue.get(block=not items, timeout=patience_s)
             except queue.Empty:
                 return items, True
             if item is None:
@@ -127,21 +142,38 @@ class Recorder:
                 time.sleep(GATHER_S)
             items.append(item)
 
-    def _write(self, items: Sequence[Make | Event], makes: int) -> None:
+    def _made(self, items: Sequence[Make | Event]) -> list[Inspection | Event]:
+        group: list[Inspection | Event] = []
+        for item in items:
+            try:
+                group.append(item if isinstance(item, Event) else item())
+            except Exception as error:
+                self.lost += 1
+                self._free.release()
+                self._fail(error)
+        return group
+
+    def _write(self, group: Sequence[Inspection | Event]) -> bool:
+        """Commit and tell one group; False where the store did not take it."""
+        full: list[str] = []
         try:
-            group = [item if isinstance(item, Event) else item() for item in items]
             with self._engine.begin() as connection:
-                links = [self._link(connection, record) for record in group]
-                for cls, table in ((Inspection, INSPECTION), (Event, EVENT)):
-                    if rows := [link.row for link in links if link.record is cls]:
-                        connection.execute(insert(table), rows)
-                append(connection, links)
-                full = [outbox.put(connection, box, links) for box in self._boxes]
-        except Exception as error:  # whatever it was: the line must hear of it and go to its safe state
-            self._broken = True
-            self._lose(makes, len(items) - makes)
+                if not (self._broken and _has(connection, group[0])):
+                    links = [self._link(connection, record) for record in group]
+                    for cls, table in ((Inspection, INSPECTION), (Event, EVENT)):
+                        if rows := [link.row for link in links if link.record is cls]:
+                            connection.execute(insert(table), rows)
+                    append(connection, links)
+                    full = [outbox.put(connection, box, links) for box in self._boxes]
+        except (OperationalError, InterfaceError) as error:  # a disk or a server: it may come back
+            if not self._broken:
+                self._broken = True
+                self._fail(error)
+            return False
+        except Exception as error:  # what the store will never take
+            self._lose(group)
             self._fail(error)
-            return
+            return True
         inspections = [record for record in group if isinstance(record, Inspection)]
         self.committed += len(inspections)
         if not self._untold:
@@ -153,14 +185,15 @@ class Recorder:
         if any(full) and not self._full:
             self._full = True
             self._failed(next(filter(None, full)))
+        return True
 
     def _link(self, connection: Connection, record: Inspection | Event) -> Link:
         run = self._run_hash if record.run_id == self._run_id else run_of(connection, record.run_id)
         return Link(type(record), run, row(record))
 
-    def _lose(self, inspections: int, events: int) -> None:
-        self.lost += inspections
-        self.events_lost += events
+    def _lose(self, group: Sequence[Inspection | Event]) -> None:
+        self.lost += _inspections(group)
+        self.events_lost += len(group) - _inspections(group)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, DBAPIError):
@@ -169,6 +202,15 @@ class Recorder:
             sentence = str(error) if isinstance(error, LinesideError) else f"{type(error).__name__}: {error}"
         self.error = self.error or sentence
         self._failed(sentence)
+
+
+def _inspections(group: Sequence[Inspection | Event]) -> int:
+    return sum(isinstance(record, Inspection) for record in group)
+
+
+def _has(connection: Connection, record: Inspection | Event) -> bool:
+    table = INSPECTION if isinstance(record, Inspection) else EVENT
+    return connection.execute(select(table.c.id).where(table.c.id == record.id)).one_or_none() is not None
 
 
 def row(record: Inspection | Event) -> dict[str, Any]:
