@@ -181,7 +181,7 @@ def test_deadline_misses_are_listed_with_when(store):
             hang.wait(60)
         return logits_of(pictures)
 
-    def gate(part, verdict, reason):
+    def gate(part, verdict, reason, triggered_ns):
         if reason == "deadline":
             hang.set()
 
