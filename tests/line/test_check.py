@@ -60,8 +60,11 @@ def test_a_line_that_will_do_is_looked_at_and_nothing_is_moved(shop, capsys, mon
             ]
             gate = f"modbus://127.0.0.1:{double.port}?deadline_ms=2000"
             text = f'sinks = {json.dumps(sinks)}\ngate = "{gate}"\n' + HEAD
-            (shop / "line.toml").write_text(text + f'[control]\nsocket = "order"\n[log]\nfile = "{port}.log"\n')
+            more = f'[control]\nsocket = "order"\n[log]\nfile = "{port}.log"\n[web]\nmetrics = "127.0.0.1:{port}"\n'
+            (shop / "line.toml").write_text(text + more)
+            before = files(shop)
             assert main(["run", str(shop / "line.toml"), "--check", "--json"]) == 0
+            assert files(shop) == before
             (shop / "line.toml").write_text(text)
             before = files(shop)
             assert main(["run", str(shop / "line.toml"), "--check"]) == 0
