@@ -66,6 +66,27 @@ def line_of(tmp_path: Path, text: str) -> Settings:
     return read_line(file)
 
 
+@pytest.mark.parametrize(
+    ("sinks", "control", "orders"),
+    [
+        ("[]", "", False),
+        ('["opcua://0.0.0.0?pki=pki"]', "", False),
+        ('["opcua://0.0.0.0?pki=pki&orders=false"]', "", False),
+        ('["csv:orders=true"]', "", False),
+        ('["opcua://0.0.0.0?pki=pki&orders=true"]', "", True),
+        ("[]", 'socket = "line.sock"', True),
+    ],
+)
+def test_a_line_that_waits_to_be_started_needs_somebody_who_can(tmp_path, sinks, control, orders):
+    text = f"sinks = {sinks}\n{ONE}{CAMERA}[control]\n{control}\n"
+    assert line_of(tmp_path, text).takes_orders == orders
+    if orders:
+        assert not line_of(tmp_path, text + "autostart = false").control.autostart
+    else:
+        with pytest.raises(SettingsError, match=r"control\.autostart: nobody could start the station"):
+            line_of(tmp_path, text + "autostart = false")
+
+
 def test_all_that_it_can_say(tmp_path):
     line = line_of(tmp_path, FULL)
     top = LineCamera(

@@ -299,6 +299,17 @@ def test_a_product_changes_without_a_stop_and_parts_in_flight_keep_theirs():
     assert of(Refused, done) == [Refused("prepare", "no product 'm12'; there are: m8, m10")]
 
 
+def test_what_names_another_product_than_the_prepared_one_is_refused():
+    ready, _ = play(RUNNING[:2], Station(cameras=("top",), products=("m8", "m10")))
+    for order in ("start", "start-single", "unprepare"):
+        station, done = play([Ordered(order, 1, "m10")], ready)
+        assert of(Refused, done) == [Refused(order, "product 'm10' is not prepared; 'm8' is")]
+        assert (station.state, station.product) == ("ready", "m8")
+        for product in ("", "m8"):
+            station, done = play([Ordered(order, 1, product)], ready)
+            assert (of(Refused, done), station.state) == ([], LEADS["ready", order][-1])
+
+
 def test_too_many_rejects_in_a_row_halt_the_station_until_it_is_reset():
     reject = [e for p in (P1, P2) for e in (Triggered(p, 0), said(p, "reject"))]
     _, done = play(

@@ -270,6 +270,37 @@ def test_no_part_for_too_long_is_a_fault(store):
     assert summary.fault == "no part has come for 0.2 s; look at the trigger and the camera"
 
 
+def test_an_order_that_a_hung_line_did_not_answer_is_taken_back_but_a_halt_is_not(store, tmp_path):
+    inbox, hangs, goes = queue.SimpleQueue(), threading.Event(), threading.Event()
+    desk = Desk(tmp_path / "line.sock", inbox.put, patience_s=0.2)
+
+    def actuate(part, verdict, reason, triggered_ns):
+        if part.sequence == 1:
+            hangs.set()
+            goes.wait(20)
+
+    def person():
+        hangs.wait(20)
+        said.append(send(desk.path, Request("prepare", "m10")).refused)
+        said.append(send(desk.path, Request("halt")).refused)
+        goes.set()
+
+    said = []
+    threading.Thread(target=person, daemon=True).start()
+    models = {"m8": stub(), "m10": stub(blind)}
+    source = Source("mem:", iter(frames(RED, RED)), 2, trigger="free")
+    try:
+        run([View("top", source, models, {})], [], store, product="m8", inbox=inbox, actuate=actuate)
+    finally:
+        desk.close()
+    assert said[0].endswith("it may have come to its end; prepare: it is taken back")
+    assert said[1].endswith("it may have come to its end; halt: it is followed as soon as the line can")
+    found = [(order, d["refused"].partition(":")[0]) for _, order, d in events(store, "command")]
+    assert found == [("prepare", "it came to the station too late"), ("halt", "")]
+    assert "ready" in states(store)
+    assert set(rows(store, "SELECT product FROM inspection")) == {("m8",)}
+
+
 def test_the_desk_answers_nonsense_with_a_sentence_and_lives(tmp_path):
     import socket
 

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from lineside.evidence.drift import Alarm
@@ -39,7 +40,7 @@ from lineside.line.events import (
 )
 from lineside.line.row import Flight
 from lineside.line.source.frame import Frame
-from lineside.line.states import EXECUTING
+from lineside.line.states import EXECUTING, NEVER_LATE
 
 MAX_WAIT_S = 3600.0  # to wake once too often is harmless; to ask a lock for a thousand years is an error
 GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
@@ -79,9 +80,22 @@ def unasked(reply: Reply) -> None:
     """Nobody waits for an answer."""
 
 
+def wanted() -> bool:
+    """The order stands until it is followed."""
+    return True
+
+
+def claim_once() -> Callable[[], bool]:
+    """True to whoever calls it first: to the line, which then obeys, or to who gave up waiting and takes it back."""
+    return partial(threading.Lock().acquire, blocking=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """From a person or a PLC: an order of states.py; "status" only asks how things stand."""
+    """From a person or a PLC: an order of states.py; "status" only asks how things stand.
+
+    reply and claim are called in the main thread, and must return at once and raise nothing.
+    """
 
     order: str
     who: str
@@ -89,8 +103,10 @@ class Asked:
     expect: tuple[Verdict, ...] = ()
     why: str = ""
     reply: Callable[[Reply], None] = unasked
+    claim: Callable[[], bool] = wanted  # asked once, before it is obeyed; False: who ordered it has taken it back
 
 
+Ask = Callable[[Asked], None]  # passes an order to the line; may be called in any thread
 STATUS = "status"
 
 
@@ -240,11 +256,14 @@ class Line:
                     self._step(Failed(w.part, UNREADABLE, detail, self._now_ns(), camera))
 
     def _obey(self, asked: Asked) -> None:
-        refused = ""
-        if asked.order != STATUS:
+        refused, stands = "", asked.claim()
+        if asked.order != STATUS and (stands or asked.order in NEVER_LATE):
             self._who = asked.who
             refused = self._step(Ordered(asked.order, self._now_ns(), asked.product, asked.expect, asked.why))
             self._who = ""
+        elif not stands:
+            refused = "it came to the station too late: who ordered it had been told that the line does not answer"
+        if asked.order != STATUS:
             self._obeyed(asked, refused)
         asked.reply(Reply(refused, self.state.state, self.state.product, self.state.detail))
 

@@ -15,14 +15,14 @@ import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.control import Asked, Reply
+from lineside.line.control import Ask, Asked, Reply, claim_once
+from lineside.line.states import NEVER_LATE
 from lineside.settings import read_json
 
 MODE = 0o660
@@ -30,7 +30,6 @@ LIMIT = 16 * 2**10
 PATIENCE_S = 5.0  # for the line to follow an order
 IDLE_S = 60.0  # a connection that says nothing for so long is closed
 CONNECTIONS = 16
-Ask = Callable[[Asked], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,8 @@ class Request:
 class Desk:
     """Open it on a path with what passes orders to the line; close it. Final."""
 
-    def __init__(self, path: Path, ask: Ask):
-        self.path, self._ask = path, ask
+    def __init__(self, path: Path, ask: Ask, patience_s: float = PATIENCE_S):
+        self.path, self._ask, self._patience_s = path, ask, patience_s
         self._socket = _bind(path)
         self._seats = threading.Semaphore(CONNECTIONS)
         threading.Thread(target=self._listen, name="desk", daemon=True).start()
@@ -92,11 +91,18 @@ class Desk:
         except RecursionError:
             return {"refused": "order: nested too deeply"}
         replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-        self._ask(Asked(request.order, who, request.product, request.expect, request.why, replies.put))
-        try:
-            return asdict(replies.get(timeout=PATIENCE_S))
-        except queue.Empty:
-            return {"refused": f"the line did not answer within {PATIENCE_S:g} s; it may have come to its end"}
+        claim = claim_once()
+        self._ask(Asked(request.order, who, request.product, request.expect, request.why, replies.put, claim))
+        for _ in range(2):
+            with suppress(queue.Empty):
+                return asdict(replies.get(timeout=self._patience_s))
+            if claim():  # if not, the line is just about to answer
+                break
+        late = "it is followed as soon as the line can" if request.order in NEVER_LATE else "it is taken back"
+        return {
+            "refused": f"the line did not answer within {self._patience_s:g} s, it may have come to its end; "
+            f"{request.order}: {late}"
+        }
 
 
 def send(path: Path, request: Request, timeout_s: float = PATIENCE_S + 1) -> Reply:

@@ -71,7 +71,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """An order of states.py. product: for prepare. expect: for calibrate, one for each master part to come."""
+    """An order of states.py. product: for prepare; for station.NAMED "" or the one that is prepared. expect: for
+    calibrate, one for each master part to come."""
 
     order: str
     time_ns: int

@@ -15,8 +15,9 @@ from lineside.bundle.folder import outside
 from lineside.bundle.model import Model
 from lineside.errors import SettingsError
 from lineside.evidence.drift import Detector
+from lineside.line.control import Ask
 from lineside.line.decide import doubts
-from lineside.line.desk import Ask, Desk
+from lineside.line.desk import Desk
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.log import open_log
@@ -24,6 +25,7 @@ from lineside.line.said import Said, Say
 from lineside.line.settings import LineCamera, Settings
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
+from lineside.line.sink.plant import Plant, recipes
 from lineside.line.sink.sink import Sink
 from lineside.line.snapshot import Window
 from lineside.line.start import start, watched_model
@@ -64,9 +66,10 @@ def opened(settings: Settings, rng: np.random.Generator, ask: Ask) -> Iterator[O
         for camera in settings.cameras:
             views.append(view(settings, camera, rng))
             stack.callback(views[-1].source.close)
+        plant = Plant(recipes(views), ask)
         sinks: list[Sink | Durable] = []
         for url in settings.sinks:
-            sinks.append(sink := open_sink(url, settings.first_bundle))
+            sinks.append(sink := open_sink(url, settings.first_bundle, plant))
             if isinstance(sink, Sink):
                 stack.callback(sink.close)
         store = open_store(outside_bundles(settings))
@@ -143,7 +146,7 @@ def work(
         pace=pace,
         product=settings.first_product,
         autostart=settings.control.autostart,
-        resettable=settings.control.socket is not None,
+        resettable=settings.takes_orders,
         gate=it.gate,
         inbox=inbox,
         service=service,

@@ -48,7 +48,7 @@ from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
 from lineside.line.row import Flight, inspection, stages_ms
 from lineside.line.sink.durable import Durable
-from lineside.line.sink.sink import Sink
+from lineside.line.sink.sink import Sink, Standing
 from lineside.line.source.frame import Frame, Source
 from lineside.line.station import Station
 from lineside.line.summary import Summary, Tally
@@ -229,7 +229,7 @@ def run(
 
     def announce(change: Changed) -> None:
         for sink in immediate:
-            sink.state(change.state, change.why if change.state in ("halted", "error") else change.product)
+            sink.state(Standing(change.state, change.product, change.why, row.id))
 
     farewell: list[Changed] = []
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lineside.bundle.folder import beside
 from lineside.errors import SettingsError
 from lineside.line.gate.catalog import GATES
-from lineside.line.sink.catalog import SINKS
+from lineside.line.sink.catalog import SINKS, takes_orders
 from lineside.line.source.catalog import SOURCES
 from lineside.line.source.settings import Camera
 from lineside.line.url import below, split
@@ -161,10 +161,6 @@ class Control:
     socket: Path | None = None  # `lineside control` reaches the line there; who may open the file may order
     autostart: bool = True  # inspect at once; if not, only when it is ordered
 
-    def __post_init__(self) -> None:
-        if not self.autostart and self.socket is None:
-            raise ValueError("autostart: nobody could start the station; name a socket for `lineside control`")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -191,6 +187,11 @@ class Settings:
             _scheme(f"sinks[{number}]", url, SINKS, "sink", "csv:PATH")
             if url in self.sinks[:number]:
                 raise ValueError(f"sinks[{number}]: {redact(url)} is there twice; leave one out")
+        if not self.control.autostart and not self.takes_orders:
+            raise ValueError(
+                "control.autostart: nobody could start the station; name control.socket for `lineside control`, or let "
+                "OPC UA clients do it: opcua://HOST?orders=true"
+            )
         if self.gate is not None:
             _scheme("gate", self.gate, GATES, "gate", "modbus://HOST:PORT")
 
@@ -231,6 +232,11 @@ class Settings:
             raise ValueError(
                 f"product: there is no product {shown_name(self.product)!r}; products: {', '.join(self.products)}"
             )
+
+    @property
+    def takes_orders(self) -> bool:
+        """Whether somebody can tell the station what to do while it runs: at the desk, or through a sink."""
+        return self.control.socket is not None or any(takes_orders(url) for url in self.sinks)
 
     @property
     def first_product(self) -> str:

@@ -22,6 +22,7 @@ Order = Literal["halt", "reset", "prepare", "unprepare", "start", "start-single"
 STATES: tuple[State, ...] = get_args(State)
 ORDERS: tuple[Order, ...] = get_args(Order)
 EXECUTING: frozenset[State] = frozenset({"single", "continuous"})
+NEVER_LATE: frozenset[Order] = frozenset({"halt", "stop", "abort"})  # to pass nothing is right at any time
 
 # (state, order) → the states that are gone through. What is not here is refused.
 LEADS: dict[tuple[State, Order], tuple[State, ...]] = {

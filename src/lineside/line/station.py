@@ -53,6 +53,8 @@ from lineside.line.events import (
 )
 from lineside.line.states import EXECUTING, LEADS, State, refusal
 
+NAMED = ("unprepare", "start", "start-single")  # orders that may name the product which they are about
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -247,6 +249,8 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
     why = refusal(station.state, event.order)
     if not why and event.order == "prepare" and event.product not in station.products:
         why = f"no product {event.product!r}; there are: {', '.join(station.products)}"
+    if not why and event.order in NAMED and event.product and event.product != station.product:
+        why = f"product {event.product!r} is not prepared; {station.product!r} is"
     if not why and event.order == "calibrate" and not event.expect:
         why = "say what is expected of each master part: accept, hold or reject"
     if not why and station.finishing and event.order not in ("halt", "abort"):

@@ -1,4 +1,4 @@
-"""A line's OPC UA sink and real asyncua clients for the tests."""
+"""A line's OPC UA sink and real asyncua clients for the tests. anna may steer, bert may look."""
 
 import asyncio
 import socket
@@ -10,11 +10,17 @@ from typing import Any, TypeVar
 from asyncua import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
+from lineside.line.control import Ask
 from lineside.line.sink import opcua_trust as trust
 from lineside.line.sink.catalog import open_sink
+from lineside.line.sink.plant import Plant, Recipe
 
 T = TypeVar("T")
-USER, PASSWORD = "anna", "correct horse"
+USER, PASSWORD, LOOKER = "anna", "correct horse", "bert"
+RECIPES = (
+    Recipe("m8", "a8" * 32, datetime(2026, 11, 1, tzinfo=UTC)),
+    Recipe("m10", "b1" * 32, datetime(2026, 11, 2, tzinfo=UTC)),
+)
 CLIENT_URI = "urn:test:client"
 
 
@@ -36,16 +42,20 @@ def client_certificate(folder: Path) -> tuple[Path, Path]:
 class Shop:
     """pki with one user and one trusted client, and the sink."""
 
-    def __init__(self, folder: Path, bundle: Path | None = None, settings: str = ""):
+    def __init__(self, folder: Path, settings: str = "", recipes: tuple[Recipe, ...] = RECIPES, ask: Ask | None = None):
         self.folder, self.pki, self.port = folder, folder / "pki", free_port()
         trust.private_folder(self.pki, "urn:lineside:test", "localhost", datetime.now(UTC))
         users = self.pki / "users"
         users.touch(mode=0o600)
-        users.write_text(trust.password_line(USER, PASSWORD, b"salt" * 4) + "\n")
+        lines = [
+            trust.password_line(USER, PASSWORD, b"salt" * 4, "steer"),
+            trust.password_line(LOOKER, PASSWORD, b"pepp" * 4),
+        ]
+        users.write_text("\n".join(lines) + "\n")
         self.certificate, self.key = client_certificate(folder / "client")
         (self.pki / "trusted" / "client.der").write_bytes(self.certificate.read_bytes())
         self.url = f"opcua://127.0.0.1:{self.port}?pki={self.pki}{settings}"
-        self.sink = open_sink(self.url, bundle)
+        self.sink = open_sink(self.url, None, Plant(recipes, ask))
 
     @property
     def endpoint(self) -> str:

@@ -9,9 +9,13 @@ import pytest
 from asyncua import ua
 
 from lineside.bundle.folder import open_bundle
+from lineside.bundle.model import load as load_model
 from lineside.errors import LineError
+from lineside.line.sink import opcua_steering
 from lineside.line.sink import opcua_vision as vision
+from lineside.line.sink.plant import recipes
 from lineside.line.source.frame import Frame, Source
+from lineside.line.view import only
 from lineside.store.open import open_store
 from tests.line.opcua.shop import Shop
 from tests.line.test_sink import inspection
@@ -23,7 +27,8 @@ MODEL = vision.MODEL
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("opcua")
-    shop = Shop(folder, write_bundle(folder / "tiny.bundle"), "&keep=5")
+    views = only(load_model(write_bundle(folder / "tiny.bundle")), Source("mem:", iter(()), 0))
+    shop = Shop(folder, "&keep=5", recipes(views))
     yield shop
     shop.sink.close()
 
@@ -105,12 +110,12 @@ def test_the_recipe_is_the_bundle(shop):
 
     (complete, count, handle, (recipe,), error), name = shop.within(ask)
     assert (complete, count, handle, error) == (True, 1, 0, 0)
-    assert (recipe.Id, recipe.HashAlgorithm, name) == ("tiny.bundle", "SHA-256", "tiny.bundle")
+    assert (recipe.Id, recipe.HashAlgorithm, name) == ("part", "SHA-256", "part")
     assert recipe.Hash.hex() == open_bundle(shop.folder / "tiny.bundle").sha256
     assert type(recipe).__name__ == "RecipeIdInternalDataType"
 
 
-def test_what_would_steer_the_line_is_refused_and_what_is_not_there_is_left_out(shop):
+def test_without_orders_what_would_steer_the_line_is_refused_and_what_is_not_there_is_left_out(shop):
     async def ask(client):
         said = []
         cause = [ua.Variant(0, ua.VariantType.Int32), ua.Variant("", ua.VariantType.String)]
@@ -169,7 +174,7 @@ def test_results_are_listed_found_held_and_released(shop):
         assert one.ProcessingTimes.ProcessingDuration == 2.5
         content = {pair.Key.Name: pair.Value.Value for pair in (v.Value for v in one.ResultContent)}
         assert (content["verdict"], content["label"], content["score"]) == ("accept", "good", 0.9)
-        assert (await by_id(ids[0]))[2] == vision.UNKNOWN
+        assert (await by_id(ids[0]))[2] == opcua_steering.UNKNOWN
 
         shop.sink.tell([inspection(n, id=f"later {n}") for n in range(20, 26)])
         for _ in range(600):
@@ -181,8 +186,8 @@ def test_results_are_listed_found_held_and_released(shop):
         third = (await by_id(ids[2]))[0]
         for held in (handle, handle + 1, second, third):
             assert await release(held) == 0
-        assert await release(handle) == vision.UNKNOWN
-        assert (await by_id(ids[2]))[2] == vision.UNKNOWN
+        assert await release(handle) == opcua_steering.UNKNOWN
+        assert (await by_id(ids[2]))[2] == opcua_steering.UNKNOWN
 
     shop.within(ask)
 
@@ -220,7 +225,7 @@ def test_a_whole_run_as_a_client_sees_it(shop, tmp_path):
     assert [one.PartId.Id for one in ready] == ["p1", "p2", "p3"]
     assert [one.Message.Text for one in ready] == ["p1: accept (decided)", "p2: reject (decided)", "p3: hold (decided)"]
     assert {one.JobId.Id for one in ready} == {summary.run_id}
-    assert {one.InternalRecipeId.Id for one in ready} == {"tiny.bundle"}
+    assert {(one.InternalRecipeId.Id, one.ExternalRecipeId.Id, one.ProductId.Id) for one in ready} == {("part",) * 3}
     assert [(one.ResultState, one.IsPartial, one.IsSimulated) for one in ready] == [(1, False, False)] * 3
     verdicts = [{v.Value.Key.Name: v.Value.Value.Value for v in one.ResultContent}["verdict"] for one in ready]
     assert verdicts == ["accept", "reject", "hold"]

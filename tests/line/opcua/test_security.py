@@ -35,7 +35,7 @@ def test_a_trusted_client_with_user_and_password_comes_in(shop):
     [
         {"password": "wrong horse"},
         {"password": ""},
-        {"user": "bert"},
+        {"user": "carl"},
         {"user": "admin"},
         {"user": None},
         {"secure": False},

@@ -1,15 +1,18 @@
 """Sinks by URL scheme. A sink's module is imported when its scheme is asked for.
 
-To add one: a module with `connect(url, where, bundle) -> Sink`, `probe(url, where, bundle) -> str`, which looks whether
-it can be told and tells it nothing, and its row here. url is for messages, without what may be a secret; where is the
-URL after the scheme; bundle is the path of the bundle that the line runs, for a sink that writes files: none may lie in
-there. A sink whose consumer acknowledges what he has got is a Durable: told through the outbox.
+To add one: a module with `connect(url, where, bundle, plant) -> Sink`, `probe(url, where, bundle) -> str`, which looks
+whether it can be told and tells it nothing, and its row here. url is for messages, without what may be a secret; where
+is the URL after the scheme; bundle is the path of the bundle that the line runs, for a sink that writes files: none may
+lie in there; plant (plant.py) is what the line looks for, and whom to ask. A sink whose consumer acknowledges what he
+has got is a Durable: told through the outbox.
 """
 
 import importlib
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from lineside.line.sink.durable import Durable
+from lineside.line.sink.plant import NO_PLANT, Plant
 from lineside.line.sink.sink import Sink
 from lineside.line.url import split
 from lineside.redact import redact
@@ -23,10 +26,16 @@ SINKS = {  # scheme: module
 }
 
 
-def open_sink(url: str, bundle: Path | None = None) -> Sink | Durable:
+def open_sink(url: str, bundle: Path | None = None, plant: Plant = NO_PLANT) -> Sink | Durable:
     """The sink of a URL such as csv:results.csv or stdout:; bundle: the path where nothing may be written."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
-    return importlib.import_module(SINKS[scheme]).connect(redact(url), where, bundle)
+    return importlib.import_module(SINKS[scheme]).connect(redact(url), where, bundle, plant)
+
+
+def takes_orders(url: str) -> bool:
+    """Whether this sink's clients may steer the line, as far as the URL says so."""
+    scheme, where = split(url, SINKS, "sink", "csv:PATH")
+    return scheme == "opcua" and ("orders", "true") in parse_qsl(where.partition("?")[2])
 
 
 def probe_sink(url: str, bundle: Path | None = None) -> str:

@@ -19,13 +19,14 @@ from typing import Any
 
 from lineside.bundle.folder import outside
 from lineside.errors import LineError, SettingsError
+from lineside.line.sink.plant import Plant
 from lineside.line.sink.sink import COLUMNS, Sink, written
 from lineside.store.records import Inspection
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def connect(url: str, where: str, bundle: Path | None) -> Sink:
+def connect(url: str, where: str, bundle: Path | None, plant: Plant) -> Sink:
     file = _open(url, where, bundle, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         _claim(file, url)

@@ -36,6 +36,7 @@ from lineside.line.secret import secret
 from lineside.line.sink.acknowledgement import acknowledged_id
 from lineside.line.sink.durable import LIMIT, Durable, Wire
 from lineside.line.sink.message import payload
+from lineside.line.sink.plant import Plant
 from lineside.line.url import options
 from lineside.private import private_file
 from lineside.redact import redact
@@ -99,7 +100,9 @@ class Broker:
     timeout_s: float
 
 
-def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> Durable:
+def connect(
+    url: str, where: str, bundle: Path | None, plant: Plant, environment: Mapping[str, str] = os.environ
+) -> Durable:
     broker, given = _broker(url, where, environment)
 
     def start(who: str, halt: threading.Event) -> Wire:

@@ -1,11 +1,13 @@
 """opcua://HOST:PORT, an OPC UA server with the Machine Vision model (OPC 40100-1; asyncua, which is LGPL and optional).
 
-The server has a thread and an event loop of its own. `tell` and `state` hand over and return: no client can delay the
-line. Results that wait for the server are at most BACKLOG; beyond that the sink fails, as any other.
+The server has a thread and an event loop of its own. `tell`, `state` and replies to orders hand over and return, and
+come out of there in their order: no client can delay the line, and who is answered finds the state that he asked for.
+Results that wait for the server are at most BACKLOG; beyond that the sink fails, as any other.
 
 Security, unless the URL says otherwise: Basic256Sha256 with signing and encryption only, clients by their certificate
 (opcua_trust.py), users by password. anonymous=true lets a trusted client in without a user; none=true also lets one in
-without certificate and encryption, for a test on one machine.
+without certificate and encryption, for a test on one machine. orders=true lets users whose role is `steer` order what
+the line does (opcua_steering.py); never who is anonymous, and never without encryption.
 
 asyncua 2.1 needs four things held down, each with a test: its default user manager lets anyone in; a channel without
 security is open whatever the policies are, so the right to enter is decided where a session is activated; a session can
@@ -25,15 +27,18 @@ from pathlib import Path
 from typing import Any
 
 from lineside import __version__
-from lineside.bundle.folder import open_bundle, outside
+from lineside.bundle.folder import outside
 from lineside.errors import LineError, MissingExtra, SettingsError
+from lineside.line.control import Asked, Reply, claim_once
 from lineside.line.gate.address import address
 from lineside.line.sink import opcua_trust as trust
-from lineside.line.sink.sink import Sink
+from lineside.line.sink.plant import Plant
+from lineside.line.sink.sink import Sink, Standing
 from lineside.store.records import Inspection
 
 PORT = 4840
 START_S, STOP_S = 60.0, 10.0
+PATIENCE_S = 3.0  # for the line to follow an order; less than what clients wait for us
 LINGER_S = 0.5  # for clients to hear of the last state before the server goes
 BACKLOG = 4096  # results that may wait for the server's thread
 URI = "urn:lineside"
@@ -47,12 +52,15 @@ class Settings:
     anonymous: bool = False
     none: bool = False
     keep: int = 100  # results that clients can ask for
+    orders: bool = False  # whether users with the role `steer` may steer the line
 
     def __post_init__(self):
         if not 1 <= self.keep <= 10_000:
             raise ValueError(f"keep: expected 1 to 10000, got {self.keep}")
         if self.none and not self.anonymous:
             raise ValueError("none=true sends everything unencrypted, passwords too: it goes with anonymous=true only")
+        if self.none and self.orders:
+            raise ValueError("orders=true needs encryption and certificates; leave none=true out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +69,8 @@ class Door:
 
     given: Settings
     pki: Path
-    users: dict[str, tuple[bytes, bytes]]
-    user: Callable[[str], Any]  # asyncua's record of a user who is in
+    users: dict[str, trust.Account]
+    guest: Callable[[str, str, bool], Any]  # name, application, whether he steers: asyncua's record of who is in
 
     def get_user(
         self, _server: Any, username: str | None = None, password: Any = None, certificate: bytes | None = None
@@ -72,23 +80,30 @@ class Door:
             return self._refuse("it came without certificate and encryption")
         if certificate and (why := trust.trusts(self.pki, certificate, datetime.now(UTC))):
             return self._refuse(why)
+        application = trust.application(certificate) if certificate else "no certificate"
         if username is None:
-            return self.user("anonymous") if self.given.anonymous else self._refuse("it named no user")
+            if self.given.anonymous:
+                return self.guest("anonymous", application, False)
+            return self._refuse("it named no user")
         said = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
         if not trust.is_user(self.users, username, said):
             return self._refuse("user or password is wrong")
-        return self.user(username)
+        steers = self.given.orders and self.users[username].role == "steer"
+        return self.guest(username, application, steers)
 
     def _refuse(self, why: str) -> None:
         LOG.warning("opcua: a client was refused: %s", why)
 
 
-def connect(url: str, where: str, bundle: Path | None) -> Sink:
+def connect(url: str, where: str, bundle: Path | None, plant: Plant) -> Sink:
     host, port, given, pki = _asked(url, where, bundle)
+    if given.orders and plant.ask is None:
+        raise SettingsError(f"{url!r}: orders=true: nobody here takes orders; leave it out")
+    users = _users(url, given, pki)
     name = socket.gethostname()
     uri = f"{URI}:{name}"
     own = trust.private_folder(pki, uri, name, datetime.now(UTC))
-    server = _Server(url, host, port, given, pki, own, _users(given, pki), uri, bundle)
+    server = _Server(url, host, port, given, pki, own, users, uri, plant)
     server.start()
     return Sink(url, server.tell, server.close, server.state)
 
@@ -99,7 +114,7 @@ def probe(url: str, where: str, bundle: Path | None) -> str:
     made = (pki / "own" / "key.pem").exists()
     if made:
         trust.private_folder(pki, "", "", datetime.now(UTC))
-    users = _users(given, pki)
+    users = _users(url, given, pki)
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
@@ -107,7 +122,9 @@ def probe(url: str, where: str, bundle: Path | None) -> str:
         raise _no_listening(url, error) from None
     trusted = len(list((pki / "trusted").glob("*.der")))
     certificate = "its certificate is there" if made else "its certificate is made at the first start"
-    return f"the port is free; {certificate}; trusted clients: {trusted}, users: {len(users)}"
+    steer = sum(account.role == "steer" for account in users.values())
+    may = f", of whom {steer} may steer" if given.orders else ""
+    return f"the port is free; {certificate}; trusted clients: {trusted}, users: {len(users)}{may}"
 
 
 def _asked(url: str, where: str, bundle: Path | None) -> tuple[str, int, Settings, Path]:
@@ -125,9 +142,15 @@ def _asked(url: str, where: str, bundle: Path | None) -> tuple[str, int, Setting
     return host, port, given, pki
 
 
-def _users(given: Settings, pki: Path) -> dict[str, tuple[bytes, bytes]]:
+def _users(url: str, given: Settings, pki: Path) -> dict[str, trust.Account]:
     file = given.users or pki / "users"
-    return trust.read_users(file) if file.exists() or not given.anonymous else {}
+    users = trust.read_users(file) if file.exists() or not given.anonymous else {}
+    if given.orders and all(account.role != "steer" for account in users.values()):
+        raise LineError(
+            f"{url}: orders=true, and no user of {file} may steer; such a user is made by: "
+            f"python -m lineside.line.sink.opcua_trust {file} NAME --role steer"
+        )
+    return users
 
 
 def _no_listening(url: str, error: OSError) -> LineError:
@@ -145,12 +168,12 @@ class _Server:
         given: Settings,
         pki: Path,
         own: tuple[Path, Path],
-        users: dict[str, tuple[bytes, bytes]],
+        users: dict[str, trust.Account],
         uri: str,
-        bundle: Path | None,
+        plant: Plant,
     ):
         self._url, self._address, self._given, self._own, self._uri = url, (host, port), given, own, uri
-        self._pki, self._users, self._bundle = pki, users, bundle
+        self._pki, self._users, self._plant = pki, users, plant
         self._loop: asyncio.AbstractEventLoop | None = None
         self._todo: asyncio.Queue[tuple[str, Any]] | None = None
         self._handed = self._told = 0  # results; each is counted by one thread only
@@ -174,8 +197,8 @@ class _Server:
         self._handed += len(group)
         self._hand_over("tell", tuple(group))
 
-    def state(self, state: str, detail: str) -> None:
-        self._hand_over("state", (state, detail))
+    def state(self, standing: Standing) -> None:
+        self._hand_over("state", standing)
 
     def close(self) -> None:
         self._hand_over("close", None)
@@ -202,7 +225,8 @@ class _Server:
         for name in ("asyncua", "asyncuagds"):
             logging.getLogger(name).addHandler(logging.NullHandler())
         server = await self._open()
-        vision = Vision(server, self._recipe(), __version__, self._given.keep)
+        call = self._order if self._given.orders else None
+        vision = Vision(server, self._plant.recipes, call, __version__, self._given.keep)
         await vision.build(f"{self._uri}:line")
         try:
             await server.start()
@@ -216,47 +240,41 @@ class _Server:
                     await vision.tell(value)
                     self._told += len(value)
                 elif what == "state":
-                    await vision.to(_NAMES[value[0]], value[1])
+                    await vision.follow(value)
+                elif what == "reply":
+                    future, reply = value
+                    if not future.done():
+                        future.set_result(reply)
                 else:
                     break
             await asyncio.sleep(LINGER_S)
         finally:
             await server.stop()
 
+    async def _order(self, order: str, who: str, product: str, why: str) -> Reply | None:
+        """Ask the line, and wait; None: it did not answer, and what is not safe at any time is taken back."""
+        assert self._loop  # who asks is in it
+        assert self._plant.ask  # or there would be no orders
+        claim, future = claim_once(), self._loop.create_future()
+        self._plant.ask(
+            Asked(order, who, product, (), why, lambda reply: self._hand_over("reply", (future, reply)), claim)
+        )
+        for _ in range(2):
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(future), PATIENCE_S)
+            if claim():  # if not, the line is just about to answer
+                break
+        return None
+
     async def _open(self) -> Any:
         import asyncua.ua
-        from asyncua.crypto.permission_rules import SimpleRoleRuleset, User, UserRole
-        from asyncua.server.internal_server import InternalServer
         from asyncua.server.server import Server
 
+        from lineside.line.sink.opcua_held import Held, Looking, guest
+
         ua: Any = asyncua.ua
-
-        class Held(InternalServer):
-            """asyncua's, without two services that it gives to anyone (see above)."""
-
-            def lookup_external_session(self, auth_token: Any) -> None:
-                return None  # a client whose connection broke makes a new session
-
-            def register_server(self, server: Any, conf: Any = None) -> None:
-                raise ua.uaerrors.BadServiceUnsupported
-
-            def register_server2(self, params: Any) -> Any:
-                raise ua.uaerrors.BadServiceUnsupported
-
-        class Looking(SimpleRoleRuleset):
-            """What a user may ask for: to look, to subscribe and to call. Nothing is written, nothing taken over."""
-
-            def check_validity(self, user: Any, action_type_id: Any, body: Any) -> bool:
-                refused = (
-                    ua.ObjectIds.WriteRequest_Encoding_DefaultBinary,
-                    ua.ObjectIds.TransferSubscriptionsRequest_Encoding_DefaultBinary,
-                )
-                if action_type_id in map(ua.NodeId, refused):
-                    return False
-                return super().check_validity(user, action_type_id, body)
-
-        door = Door(self._given, self._pki, self._users, lambda name: User(role=UserRole.User, name=name))
-        server = Server(iserver=Held(user_manager=door))  # pyright: ignore[reportArgumentType]
+        door = Door(self._given, self._pki, self._users, guest)
+        server = Server(iserver=Held(door))
         await server.init()
         server.iserver.allow_remote_admin = False
         server.iserver.max_connections = 32
@@ -276,23 +294,3 @@ class _Server:
         await server.load_certificate(self._own[0])
         await server.load_private_key(self._own[1])
         return server
-
-    def _recipe(self) -> Any:
-        from lineside.line.sink.opcua_vision import Recipe
-
-        if self._bundle is None:
-            return Recipe("none", "", datetime.now(UTC))
-        opened = open_bundle(self._bundle)
-        created = datetime.fromisoformat(opened.manifest.created)
-        return Recipe(self._bundle.name, opened.sha256, created)
-
-
-_NAMES = {  # states of the line, as the model calls them
-    "preoperational": "Preoperational",
-    "halted": "Halted",
-    "error": "Error",
-    "initialized": "Initialized",
-    "ready": "Ready",
-    "single": "SingleExecution",
-    "continuous": "ContinuousExecution",
-}

@@ -4,10 +4,10 @@ A folder, made on first use with mode 0700:
     own/certificate.der own/key.pem   made once; the key with mode 0600. Give the certificate to the clients
     trusted/*.der                     one certificate per client that may connect; read anew at every connection
     rejected/*.der                    what was refused, newest 20: move one to trusted/ to let that client in
-    users                             NAME:scrypt:SALT:HASH, one a line (RFC 7914), made by `main` below
+    users                             NAME:scrypt:SALT:HASH:ROLE, one a line (RFC 7914), made by `main` below
 
 A client is trusted by its exact certificate, within its dates, and proves that it has the key by opening the encrypted
-channel. Certificates of authorities and revocation lists are not looked at.
+channel. Certificates of authorities and revocation lists are not looked at. A user without a role looks.
 """
 
 import hashlib
@@ -15,8 +15,11 @@ import hmac
 import os
 import secrets
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,6 +33,15 @@ CERTIFICATE_DAYS = 3650
 REJECTED = 20
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MiB and about 40 ms: RFC 7914's interactive login
 NO_USER = b"no such user"  # hashed in place of a user who is not there, so that both take as long
+Role = Literal["look", "steer"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    salt: bytes
+    digest: bytes
+    role: Role = "look"  # steer: may order, where the line takes orders
 
 
 def private_folder(path: Path, uri: str, host: str, now: datetime) -> tuple[Path, Path]:
@@ -62,39 +74,58 @@ def trusts(path: Path, der: bytes, now: datetime) -> str:
     return f"its certificate is not trusted; to trust it: mv {path}/rejected/{name} {path}/trusted/"
 
 
-def password_line(name: str, password: str, salt: bytes) -> str:
+def application(der: bytes) -> str:
+    """What a certificate calls its client: by application URI, else by common name, else by a part of the hash."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        with suppress(x509.ExtensionNotFound):
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            if uris := names.get_values_for_type(x509.UniformResourceIdentifier):
+                return uris[0]
+        if names := certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+            return str(names[0].value)
+    except ValueError:
+        pass  # odd, and trusted all the same: byte for byte
+    return hashlib.sha256(der).hexdigest()[:16]
+
+
+def password_line(name: str, password: str, salt: bytes, role: Role = "look") -> str:
     """One line of the users file."""
     if not name or ":" in name or not name.isprintable():
         raise SettingsError(f"{name!r}: a user's name is printable and has no colon")
     if len(password) < 8:
         raise SettingsError("a password has at least 8 characters")
-    return f"{name}:scrypt:{salt.hex()}:{_hash(password, salt).hex()}"
+    return f"{name}:scrypt:{salt.hex()}:{_hash(password, salt).hex()}:{role}"
 
 
-def read_users(path: Path) -> dict[str, tuple[bytes, bytes]]:
-    """name → (salt, hash). LineError names the line that is wrong; SettingsError a file that others can read."""
+def read_users(path: Path) -> dict[str, Account]:
+    """Users by name. LineError names the line that is wrong; SettingsError a file that others can read."""
     if not path.exists():
         raise LineError(f"{path}: is not there, so nobody could log in; expected a file of users, {_how(path)}")
     private_file(path, "the users' passwords")
-    users: dict[str, tuple[bytes, bytes]] = {}
+    users: dict[str, Account] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            name, kind, salt, digest = line.split(":")
-            users[name] = bytes.fromhex(salt), bytes.fromhex(digest)
+            name, kind, salt, digest, *rest = line.split(":")
+            (role,) = rest or ["look"]  # files of before there were roles
+            account = Account(bytes.fromhex(salt), bytes.fromhex(digest), role)  # pyright: ignore[reportArgumentType]
         except ValueError:
-            raise LineError(f"{path}: line {number}: expected NAME:scrypt:SALT:HASH, {_how(path)}") from None
+            raise LineError(f"{path}: line {number}: expected NAME:scrypt:SALT:HASH:ROLE, {_how(path)}") from None
+        if role not in ROLES:
+            raise LineError(f"{path}: line {number}: unknown role; expected {' or '.join(ROLES)}, {_how(path)}")
         if kind != "scrypt":
             raise LineError(f"{path}: line {number}: unknown kind of password; expected scrypt, {_how(path)}")
+        users[name] = account
     if not users:
         raise LineError(f"{path}: no users in it, so nobody could log in; {_how(path)}")
     return users
 
 
-def is_user(users: dict[str, tuple[bytes, bytes]], name: str, password: str) -> bool:
-    salt, digest = users.get(name, (b"", NO_USER))
-    return hmac.compare_digest(_hash(password, salt), digest)
+def is_user(users: dict[str, Account], name: str, password: str) -> bool:
+    account = users.get(name, Account(b"", NO_USER))
+    return hmac.compare_digest(_hash(password, account.salt), account.digest)
 
 
 def _hash(password: str, salt: bytes) -> bytes:
@@ -141,16 +172,20 @@ def _make(certificate: Path, key: Path, uri: str, host: str, now: datetime) -> N
 
 
 def main(arguments: list[str]) -> int:
-    """python -m lineside.line.sink.opcua_trust FILE NAME: asks for a password, adds or replaces the user."""
+    """python -m lineside.line.sink.opcua_trust FILE NAME [--role look|steer]: asks for a password, adds or replaces the
+    user. Who steers may order what the line does, where its URL says orders=true; without --role a user looks."""
     from getpass import getpass
 
-    if len(arguments) != 2:
+    role: Role = "look"
+    if len(arguments) == 4 and arguments[2] == "--role" and arguments[3] in ROLES:
+        role = arguments[3]  # pyright: ignore[reportAssignmentType]
+    elif len(arguments) != 2:
         print(main.__doc__, file=sys.stderr)
         return 2
     path, name = Path(arguments[0]), arguments[1]
     password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     try:
-        line = password_line(name, password, secrets.token_bytes(16))
+        line = password_line(name, password, secrets.token_bytes(16), role)
         before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if before:
             private_file(path, "the users' passwords")
@@ -162,6 +197,7 @@ def main(arguments: list[str]) -> int:
     with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write("\n".join([*kept, line]) + "\n")
     spare.replace(path)
+    print(f"{name} may {'look and steer' if role == 'steer' else 'look'}")
     return 0
 
 

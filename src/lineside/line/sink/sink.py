@@ -10,13 +10,24 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from lineside.line.states import State
 from lineside.store.records import Event, Inspection
 
 COLUMNS = tuple(field.name for field in fields(Inspection))  # the order in every sink
 EVENT_COLUMNS = tuple(field.name for field in fields(Event))
 
 
-def _ignore(state: str, detail: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the station stands, as sinks are told of it."""
+
+    state: State
+    product: str  # that is prepared, or was at last
+    why: str  # "" where there is nothing to say
+    run_id: str
+
+
+def _ignore(standing: Standing) -> None:
     pass
 
 
@@ -25,7 +36,7 @@ class Sink:
     url: str
     tell: Callable[[Sequence[Inspection]], None]
     close: Callable[[], None]
-    state: Callable[[str, str], None] = _ignore  # one of states.py, and why or which product; in the main thread
+    state: Callable[[Standing], None] = _ignore  # in the main thread: must return at once
 
 
 def written(record: Inspection | Event) -> dict[str, Any]:

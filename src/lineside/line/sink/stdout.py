@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lineside.errors import LineError, SettingsError
+from lineside.line.sink.plant import Plant
 from lineside.line.sink.sink import Sink, written
 from lineside.redact import redact
 from lineside.store.records import Inspection
 
 
-def connect(url: str, where: str, bundle: Path | None) -> Sink:
+def connect(url: str, where: str, bundle: Path | None, plant: Plant) -> Sink:
     probe(url, where, bundle)
 
     def tell(group: Sequence[Inspection]) -> None:

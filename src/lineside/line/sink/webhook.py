@@ -27,6 +27,7 @@ from lineside.errors import LineError, SettingsError
 from lineside.line.secret import secret
 from lineside.line.sink.durable import LIMIT, Durable, Wire
 from lineside.line.sink.message import payload
+from lineside.line.sink.plant import Plant
 from lineside.line.sink.signature import HEADER, sign
 from lineside.line.url import options
 from lineside.redact import redact
@@ -70,7 +71,9 @@ class Receiver:
     timeout_s: float
 
 
-def connect(url: str, where: str, bundle: Path | None, environment: Mapping[str, str] = os.environ) -> Durable:
+def connect(
+    url: str, where: str, bundle: Path | None, plant: Plant, environment: Mapping[str, str] = os.environ
+) -> Durable:
     receiver, key, given = _receiver(where, environment)
 
     def start(who: str, halt: threading.Event) -> Wire:
