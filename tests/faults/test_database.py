@@ -108,9 +108,6 @@ def test_kill_9_of_the_database(shop, consumer, plc, server):
     told_is_stored(consumer.seen(), found)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="store/recorder.py drops what was decided after the first commit that fails, though it lives on"
-)
 def test_what_was_decided_while_the_database_died_is_kept(shop, plc, server):
     """The line's process lives, and holds every verdict that the gate was told: none of them may be gone."""
     shop.furnish()

@@ -40,7 +40,6 @@ def test_an_engine_that_hangs(shop, plc, trips, comes_back):
         assert {row.reason for row in found[BAD_LUCK - 1 :]} == {"deadline"}
 
 
-@pytest.mark.xfail(strict=True, reason="onnxruntime aborts the process (SIGABRT) when it ends while the engine hangs")
 def test_a_line_whose_engine_hangs_ends_in_order(shop):
     unlucky(shop, FOR_EVER, parts=BAD_LUCK + 10)
     line = shop.line("--deadline-ms", "200", fps=500)

@@ -184,7 +184,7 @@ def test_kill_9_loses_nothing_that_was_told(shop):
 
 def test_a_full_disk_stops_the_line_and_says_so(shop):
     def tiny_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
     with start(shop, "--source", many(shop), "--to", "stdout:", preexec_fn=tiny_disk) as line:
         out, err = line.communicate(timeout=60)
@@ -211,7 +211,7 @@ def test_a_reader_who_leaves_stops_the_line(shop):
 @pytest.mark.parametrize(("fails", "code"), [(False, 141), (True, 6)])
 def test_a_reader_who_leaves_before_the_summary_takes_no_fault_with_him(shop, fails, code):
     def tiny_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
     read, write = os.pipe()
     os.close(read)

@@ -1,5 +1,6 @@
 """line.toml: what it may say, what it is told when it says something else; and the flags as the same record."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -297,15 +298,26 @@ def test_a_bundle_needs_a_source(shop, monkeypatch, capsys):
     )
 
 
-@pytest.mark.parametrize(
-    "more",
-    ["[store]\nevery = 3", "[store]\npictures = 'all'"],
-)
-def test_what_the_line_can_not_do_yet_is_refused_and_not_left_out(shop, monkeypatch, capsys, more):
+def test_pictures_are_kept_as_the_file_says(shop, monkeypatch, capsys):
+    """The tiny bundle on red and blue parts: rejects and one in two of the others, under their hashes."""
+    import hashlib
+
     monkeypatch.chdir(shop)
-    (shop / "line.toml").write_text('product = "m8"\n' + CAMERA + ONE + more)
-    assert main(["run", "line.toml"]) == 2
-    assert "this version of Lineside does not do that yet; leave it out" in capsys.readouterr().err
+    (shop / "parts").mkdir(exist_ok=True)
+    for n in range(1, 9):
+        (shop / "parts" / f"{n}.png").write_bytes(png(BLUE if n % 4 == 0 else RED, 16 + n))
+    camera = '[[cameras]]\nsource = "folder:parts"\n'
+    (shop / "line.toml").write_text(camera + ONE + '[store]\npictures = "rejects"\nevery = 2\nfolder = "kept"\n')
+    assert main(["run", "line.toml", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["verdicts"]["reject"], summary["pictures"]["kept"]) == (2, 2 + 3)
+    kept = {path.stem for path in (shop / "kept").rglob("*.png")}
+    assert len(kept) == 5
+    for name in ("4.png", "8.png"):
+        assert hashlib.sha256((shop / "parts" / name).read_bytes()).hexdigest() in kept
+    store = str(read_line(shop / "line.toml").store_place)
+    assert main(["verify", "--store", store, "--pictures"]) == 0
+    assert "5 pictures are as promised" in capsys.readouterr().out
 
 
 def test_views_of_several_cameras_and_products(shop, monkeypatch):

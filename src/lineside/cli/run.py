@@ -1,6 +1,7 @@
 """lineside run LINE: the line. Pictures in, verdicts out, every result stored. No logic here: line/run.py has it."""
 
 import argparse
+import atexit
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
             summary = work(
                 it, inbox=inbox, say=say, service=service(os.environ, os.getpid()), window=window, progress=progress
             )
+    if summary.hangs:  # to end the interpreter under a running inference would abort it, and its answer with it
+        atexit.register(_leave)
     # Where results go to stdout, nothing else does.
     out = sys.stderr if any(sink.url.startswith("stdout:") for sink in it.sinks) else sys.stdout
     try:
@@ -90,6 +93,15 @@ def run(args: argparse.Namespace) -> int:
         if summary.fault:
             raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
     return 130 if summary.interrupted else 0
+
+
+def _leave() -> None:
+    """End at once, with what was said told: the exit code of a line that stopped by itself."""
+    from lineside.errors import LineError
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(LineError.exit_code)
 
 
 def _check(settings: "Settings", as_json: bool) -> int:

@@ -143,7 +143,7 @@ def train(
         state.epoch_loss = 0.0
         if epoch + 1 == recipe.epochs:
             state.ended = f"all {recipe.epochs} epochs done"
-        elif epoch + 1 - state.best_epoch >= recipe.patience:
+        elif epoch + 1 - max(state.best_epoch, recipe.epochs // 2) >= recipe.patience:
             state.ended = f"no lower calibrate loss in {recipe.patience} epochs"
         if ranks.first:
             _save(saved, net, average, best, optimiser, state, state.seconds + monotonic() - started)

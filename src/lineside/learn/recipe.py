@@ -63,7 +63,7 @@ class Recipe:
     label_smoothing: float = 0.05
     class_weights: Literal["auto", "balanced", "none"] = "auto"  # auto: balanced where one class is 3 times another
     ema: float = 0.98  # decay per step of the averaged weights that are kept
-    patience: int = 4  # epochs without a lower calibrate loss before training stops
+    patience: int = 4  # epochs without a lower calibrate loss before training stops, in the second half of the schedule
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training; auto: bfloat16 where measured faster here
     cache_gb: float = 8.0  # largest feature cache on disk
     checkpoint_s: float = 20.0  # seconds between checkpoints inside an epoch

@@ -25,7 +25,7 @@ from lineside.data.looks import looks
 from lineside.errors import LineError, LinesideError, SettingsError
 from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixels, warm_up
 from lineside.line.gate.catalog import open_gate
-from lineside.line.open import outside_bundles, refuse_what_is_to_come
+from lineside.line.open import outside_bundles
 from lineside.line.settings import LineCamera, Settings
 from lineside.line.sink.catalog import probe_sink
 from lineside.line.source.catalog import open_source
@@ -84,10 +84,6 @@ def _one(what: str, look: Callable[[], str]) -> Found:
 
 
 def _asked(settings: Settings) -> Iterator[Found]:
-    try:
-        refuse_what_is_to_come(settings)
-    except SettingsError as error:
-        yield Found("settings", False, str(error))
     if settings.gate and settings.parts.deadline_ms is None:
         yield Found(
             "settings",

@@ -10,12 +10,14 @@ is told as an event ("pictures") when it begins and when it is over; the line go
 
 import queue
 import re
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,10 +25,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError, SettingsError
+from lineside.line.said import Said, Say
 from lineside.line.source.frame import Frame
 from lineside.store.events import write
 from lineside.store.open import where, why
-from lineside.store.pictures import Content, Folder
+from lineside.store.pictures import Content, Folder, open_folder
 from lineside.store.png import encode
 from lineside.store.records import Event, Inspection
 
@@ -56,6 +59,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """Which pictures a line keeps, and where."""
+
+    folder: Path
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """What a keeper did in this run."""
 
@@ -64,6 +75,20 @@ class Kept:
     refused: int  # wanted, and not kept: no room, or disk or store did not take them
     bytes: int  # of the whole folder
     trouble: str  # why nothing is kept at the moment; "" if nothing is wrong
+
+
+def open_keeper(
+    pictures: Pictures | None, store: Engine, run_id: str, keys: Sequence[str], say: Say
+) -> "Keeper | None":
+    """The keeper of a run that keeps pictures. LineError says why the folder can't be used."""
+    if pictures is None:
+        return None
+    folder = open_folder(store, pictures.folder, host=socket.gethostname(), new_id=uuid.uuid4().hex)
+
+    def tell(sentence: str) -> None:
+        say(Said("note", sentence, "warning"))
+
+    return Keeper(store, folder, pictures.policy, run_id, keys=keys, say=tell)
 
 
 class Keeper:

@@ -13,13 +13,13 @@ import numpy as np
 
 from lineside.bundle.folder import outside
 from lineside.bundle.model import Model
-from lineside.errors import SettingsError
 from lineside.evidence.drift import Detector
 from lineside.line.control import Ask
 from lineside.line.decide import doubts
 from lineside.line.desk import Desk
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
+from lineside.line.keeper import Pictures, Policy
 from lineside.line.log import open_log
 from lineside.line.said import Said, Say
 from lineside.line.settings import LineCamera, Settings
@@ -60,7 +60,6 @@ def opened(settings: Settings, rng: np.random.Generator, ask: Ask) -> Iterator[O
 
     The first that does not open ends it, with a sentence: SettingsError, BundleError, LineError or MissingExtra.
     """
-    refuse_what_is_to_come(settings)
     with ExitStack() as stack:
         views: list[View] = []
         for camera in settings.cameras:
@@ -107,14 +106,12 @@ def outside_bundles(settings: Settings) -> str:
     return str(place)
 
 
-def refuse_what_is_to_come(settings: Settings) -> None:
-    """SettingsError for what line.toml can describe and the line does not do yet: nothing asked for is left out."""
-    asked = {
-        "store.pictures, store.every": settings.store.keeps_pictures,
-    }
-    for what, is_asked in asked.items():
-        if is_asked:
-            raise SettingsError(f"{what}: this version of Lineside does not do that yet; leave it out")
+def pictures_of(settings: Settings) -> Pictures | None:
+    """Which pictures are to be kept, and where; None: none."""
+    store = settings.store
+    if not store.keeps_pictures:
+        return None
+    return Pictures(settings.pictures_folder, Policy(store.pictures, store.every, round(store.quota_gb * 1e9)))
 
 
 def work(
@@ -150,6 +147,7 @@ def work(
         gate=it.gate,
         inbox=inbox,
         service=service,
+        pictures=pictures_of(settings),
         say=say,
         window=window,
         progress=progress,

@@ -60,9 +60,13 @@ from lineside.store.records import Inspection, Run, printable
 if TYPE_CHECKING:  # SQLAlchemy takes 0.4 s to import: only a line that really runs pays it
     from sqlalchemy import Engine
 
+    from lineside.line.keeper import Pictures
+
 IN_FLIGHT = 16  # parts between trigger and verdict, where triggers do not wait for verdicts
 ROOM, ROOM_BYTES = 256, 256 * 2**20  # at most so many inspections, and bytes of their pictures, wait for the disk
 PROGRESS_EVERY_S = 0.2
+ENGINE_S = 2.0  # for the engine to come back from its last picture
+HANGS = "the engine has not come back from a picture; start the line again, and look at the bundle with lineside verify"
 CLOSE_S = 60.0  # for the store and the sinks to take the last results
 
 
@@ -98,6 +102,7 @@ def run(
     gate: Gate | None = None,
     inbox: Inbox | None = None,
     service: Service = NOBODY,
+    pictures: "Pictures | None" = None,
     say: said.Say = said.unheard,
     window: snapshot.Window | None = None,
     progress: Progress = silent,
@@ -110,13 +115,15 @@ def run(
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    that the line is ready, alive, stopping. Drift stops nothing. say is told what happens, in any thread, and must
+    that the line is ready, alive, stopping. pictures: which are kept, and where. Drift stops
+    nothing. say is told what happens, in any thread, and must
     return at once (line/log.py); window is where others look in while the line runs (line/snapshot.py). The summary's
     `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing, and for max_fps of
     a camera that sets its own pace; LineError where engine, store or gate does not start, or a rounded model answers
     otherwise than it did.
     """
     from lineside.line.courier import Courier
+    from lineside.line.keeper import open_keeper
     from lineside.store.open import identity
     from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
@@ -165,6 +172,7 @@ def run(
         room=kept,
         boxes=[Box(sink.key, sink.limit, sink.events) for sink in durable],
     )
+    keeper = open_keeper(pictures, store, row.id, [sink.key for sink in durable if sink.events], say)
     tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
     room = Room(min(_in_flight(view.source, pace) for view in views))
     verdicts_ns: deque[int] = deque(maxlen=2 * ROOM)  # when the last ones left
@@ -209,7 +217,12 @@ def run(
     def record(result: Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
         made = None if products == (PRODUCT,) else flight.product
-        recorder.put(lambda: inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made))
+
+        def make() -> Inspection:
+            made_row = inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made)
+            return keeper.offer(made_row, *flight.frames.values()) if keeper else made_row
+
+        recorder.put(make)
         if result.expected:
             recorder.note(note.calibration(row.id, wall, result))
         verdicts_ns.append(line.last_ns)
@@ -295,11 +308,15 @@ def run(
         finally:
             for courier in couriers:
                 courier.close()
+            if keeper:
+                keeper.close(CLOSE_S)
         for change in [Changed("error", product, recorder.error)] if recorder.error and not line.fault else farewell:
             announce(change)
     draw(0)
     if window:
         window.close()
+    threads[0].join(ENGINE_S)
+    hangs = threads[0].is_alive()
 
     summary = tally.summary(
         run_id=row.id,
@@ -310,7 +327,9 @@ def run(
         stored=recorder.committed,
         lost=recorder.lost,
         interrupted=line.finishing,
-        fault=line.fault or (gate.error if gate else "") or recorder.error,
+        fault=line.fault or (gate.error if gate else "") or recorder.error or (HANGS if hangs else ""),
+        hangs=hangs,
+        pictures=keeper.kept() if keeper else None,
         alarms=tuple(line.alarms),
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),

@@ -18,6 +18,7 @@ from lineside.line.source.frame import Frame
 
 if TYPE_CHECKING:  # it imports SQLAlchemy
     from lineside.line.courier import Sent
+    from lineside.line.keeper import Kept
 
 STAGES = {  # name: what it is
     "decode": "file → pixels",
@@ -58,6 +59,8 @@ class Summary:
     run_id: str
     alarms: tuple[Alarm, ...]  # of drift
     outboxes: "tuple[Sent, ...]" = ()  # of the durable sinks
+    hangs: bool = False  # the engine has not come back: the process can't end in order
+    pictures: "Kept | None" = None  # None: none are kept
     source: dict[str, int] = field(default_factory=dict)  # what became of the frames, by source.frame.Counts
 
 
@@ -106,6 +109,8 @@ class Tally:
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
         end: Latency | None = None,
+        hangs: bool = False,
+        pictures: "Kept | None" = None,
         outboxes: "tuple[Sent, ...]" = (),
     ) -> Summary:
         good, bad = (sum(self.by_truth[kind, v] for v in self.verdicts) for kind in (True, False))
@@ -137,6 +142,8 @@ class Tally:
             run_id=run_id,
             alarms=alarms,
             outboxes=outboxes,
+            hangs=hangs,
+            pictures=pictures,
             source=source,
         )
 
@@ -178,6 +185,12 @@ def text(s: Summary) -> str:
     if s.wire_ms and s.wire_ms.n < s.parts:
         lines.append(f"{s.parts - s.wire_ms.n:,} of these verdicts were NOT confirmed by the PLC")
     lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
+    if s.pictures:
+        missed = s.pictures.dropped + s.pictures.refused
+        lines.append(
+            f"{s.pictures.kept:,} pictures kept ({s.pictures.bytes / 1e9:.2f} GB in the folder)"
+            + (f", {missed:,} NOT kept: {s.pictures.trouble or 'the disk could not follow'}" if missed else "")
+        )
     lines += [_outbox(sent) for sent in s.outboxes]
     return "\n".join(lines)
 

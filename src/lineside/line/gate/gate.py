@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lineside.errors import LineError
-from lineside.line.events import Part, Verdict
+from lineside.line.events import UNREADABLE, Part, Verdict
 from lineside.line.gate.belt import Belt
 from lineside.line.gate.schedule import Job, Schedule
 from lineside.line.gate.wire import PASSING, STATES, Telegram, Timing, Wire
@@ -32,6 +32,7 @@ from lineside.line.latency import Histogram, Latency
 
 ROOM = 64  # verdicts that may wait for the wire
 ROOM_ON_BELT = 4096  # the same with a delay: parts between camera and gate
+GONE_S = 1.0  # after its trigger a part that nobody saw has passed the gate; with a longer delay, after that
 WATCH_SHARE = 0.25  # of the deadline: how often it is looked at
 CLOSE_S = 5.0  # for the last verdicts
 BELT_S = 60.0  # for the parts on the belt to come to the gate, when the line stops
@@ -99,6 +100,8 @@ class Gate:
         """
         if self.error:
             return  # the line has been told, and the PLC hears nothing any more
+        if reason == UNREADABLE and self._has_passed(triggered_ns):
+            return  # a camera was away: for want of a verdict the PLC has rejected it, and another part lies there now
         if self._given - self._taken >= self._room:
             raise LineError(
                 f"{self.url}: {self._room} parts are between camera and gate; is the delay right?"
@@ -110,6 +113,11 @@ class Gate:
         if not self._timing.delay_counts:
             self._due.append(self._schedule.by_time(job))
         self._queue.put(job)
+
+    def _has_passed(self, triggered_ns: int) -> bool:
+        """Whether the part must have gone by, where only the time can say so."""
+        way_ns = max(round(self._timing.delay_ms * 1e6), round(GONE_S * 1e9))
+        return not self._timing.delay_counts and self._now_ns() - triggered_ns > way_ns
 
     def tell_state(self, state: str) -> None:
         """Say another of wire.STATES from now on, at once; returns at once."""
