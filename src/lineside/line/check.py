@@ -6,6 +6,7 @@ fails does not end the check: every finding is one line, and the next is looked 
 """
 
 import ctypes
+import importlib.util
 import os
 import queue
 import shutil
@@ -22,7 +23,7 @@ from lineside.bundle.folder import Bundle, open_bundle, outside, steady
 from lineside.bundle.model import Model, choose
 from lineside.bundle.model import opened as model_of
 from lineside.data.looks import looks
-from lineside.errors import LineError, LinesideError, SettingsError
+from lineside.errors import LineError, LinesideError, MissingExtra, SettingsError
 from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixels, warm_up
 from lineside.line.gate.catalog import open_gate
 from lineside.line.open import outside_bundles
@@ -251,9 +252,12 @@ def _port(address: str) -> str:
     host = host.removeprefix("[").removesuffix("]")
     try:
         with socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            return "the port is free"
+            pass
     except OSError as error:
         raise LineError(f"can not listen there ({error.strerror}); is another line or server on this port?") from None
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise MissingExtra("the page of metrics", "prometheus_client", "metrics")
+    return "the port is free"
 
 
 def _gate(settings: Settings) -> str:
