@@ -60,6 +60,15 @@ def test_a_naive_time_is_refused(store):
         connection.execute(insert(RUN), asdict(a_run()) | {"started": datetime(2026, 1, 1)})
 
 
+def test_events_alone_are_stored_and_nothing_has_failed(store):
+    """A line that waits for its first part, or is halted and waits for a person, notes nothing else."""
+    failed = []
+    recorder = Recorder(store, a_run(), tell=lambda group: None, failed=failed.append)
+    recorder.note(event(1))
+    recorder.close(WHEN, 10.0)
+    assert (failed, recorder.error, recorder.events_lost) == ([], "", 0)
+
+
 def test_an_inspection_is_stored_once(store):
     record(store, [inspection(1)])
     found = []

@@ -118,7 +118,8 @@ class Recorder:
                     if group := self._made(items):
                         groups.append(group)
                 while groups and self._write(groups[0]):
-                    self._free.release(_inspections(groups.popleft()))
+                    if stored := _inspections(groups.popleft()):  # of events alone: no room was taken
+                        self._free.release(stored)
             except Exception as error:  # whatever it was: the line must hear of it, and this thread must not end
                 self._fail(error)
             if groups and not more:  # closing
