@@ -4,12 +4,13 @@ import json
 import queue
 import sqlite3
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.control import Asked, Reply
+from lineside.line.control import Asked, Finish, Reply
 from lineside.line.desk import Desk, Request, send
 from lineside.line.run import Pace, run
 from lineside.line.source.frame import Frame, Source
@@ -330,3 +331,48 @@ def test_the_desk_answers_nonsense_with_a_sentence_and_lives(tmp_path):
         desk.close()
     with pytest.raises(LineError, match="no line runs there"):
         send(desk.path, Request("status"))
+
+
+def test_a_halt_after_the_last_picture_turns_what_is_on_the_belt(store):
+    """The cameras have come to their end; the run has not, while accepted parts are on their way to the gate."""
+    from lineside.line.gate.gate import Gate
+    from lineside.line.gate.wire import Timing
+    from tests.line.gate.doubles import Fake
+
+    def slow(pictures):
+        time.sleep(0.2)
+        return logits_of(pictures)
+
+    fake = Fake()
+    gate = Gate(fake.wire(), Timing(deadline_ms=5000, delay_ms=1500))
+    views = [view("top", frames(RED, BLUE), models={"part": stub(slow)})]
+    run(views, [], store, pace=Pace(halt_after=1), resettable=True, gate=gate)
+    assert [one.verdict for one in fake.told] == ["reject", "reject"]
+
+
+def test_a_single_part_is_triggered_once(store):
+    """No second one is fired when the first makes room: it would be rejected unseen."""
+    inbox, fired = queue.SimpleQueue(), []
+
+    def shown():
+        for n in range(1, 9):
+            fired.append(n)
+            yield Frame(f"p{n}", n, "x", picture=picture(RED), captured_ns=time.monotonic_ns())
+
+    def slow(pictures):
+        time.sleep(0.15)
+        return logits_of(pictures)
+
+    def person():
+        ask = asker(inbox)
+        for _ in range(2):
+            ask("start-single")
+            time.sleep(0.6)
+        inbox.put(Finish())
+
+    threading.Thread(target=person, daemon=True).start()
+    found = run(
+        [view("top", shown(), trigger="software", models={"part": stub(slow)})],
+        [], store, inbox=inbox, autostart=False, resettable=True,
+    )  # fmt: skip
+    assert (fired, found.verdicts["accept"], found.verdicts["reject"]) == ([1, 2], 2, 0)

@@ -157,6 +157,11 @@ class Line:
         self.alarms: list[Alarm] = []
 
     @property
+    def over(self) -> bool:
+        """Whether the station comes to its end because the run does."""
+        return self._over
+
+    @property
     def done(self) -> bool:
         return self._over or (not self._open and not self.state.waiting and not self._ready)
 
@@ -289,6 +294,8 @@ class Line:
     def _step(self, event: Event) -> str:
         """Let the station take one step, and do what it says; why an order was refused."""
         self.state, actions = st.step(self.state, event)
+        if self.state.state not in EXECUTING:
+            self.inspecting.clear()  # before room is given back: a camera that is triggered by us would take it
         failure = refused = ""
         for action in actions:
             match action:

@@ -205,7 +205,10 @@ def run(
             chained,
             inbox.put,
             enter_store=store_door.enter,
-            enter=lambda k, s: (own or line.inspecting.wait(s)) and door.enter(k, s),
+            # Asked again when there is room: by then the part before may have been the last one to be inspected.
+            enter=lambda k, s: (
+                (own or line.inspecting.wait(s)) and door.enter(k, s) and (own or line.inspecting.is_set())
+            ),
             conveyor=conveyor,
             deadline_ns=deadline_ns,
             now_ns=now_ns,
@@ -232,8 +235,8 @@ def run(
 
     def changed(change: Changed, who: str) -> None:
         recorder.note(note.state(row.id, datetime.now(UTC), change, who))
-        say(said.changed(change, who, line.done))
-        if change.state == "halted" and line.done:
+        say(said.changed(change, who, line.over))
+        if change.state == "halted" and line.over:  # not by an order or by rejects: then nothing on the belt passes
             farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
             announce(change)
