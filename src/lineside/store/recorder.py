@@ -62,6 +62,7 @@ class Recorder:
         self._where = where(engine)
         self._run_hash = run_hash(asdict(run))
         self._full = self._broken = self._untold = False  # an outbox; the store; who is told at once
+        self._odd = False  # something that nobody has thought of
         self._free = threading.Semaphore(room)
         self._queue: queue.SimpleQueue[Make | Event | None] = queue.SimpleQueue()
         self._until = math.inf  # when no more tries are made
@@ -121,7 +122,9 @@ class Recorder:
                     if stored := _inspections(groups.popleft()):  # of events alone: no room was taken
                         self._free.release(stored)
             except Exception as error:  # whatever it was: the line must hear of it, and this thread must not end
-                self._fail(error)
+                if not self._odd:
+                    self._odd = True
+                    self._fail(error)
             if groups and not more:  # closing
                 if time.monotonic() >= self._until:
                     break
