@@ -2,6 +2,7 @@
 
 import json
 import queue
+import socket
 import sqlite3
 import threading
 import time
@@ -376,3 +377,21 @@ def test_a_single_part_is_triggered_once(store):
         [], store, inbox=inbox, autostart=False, resettable=True,
     )  # fmt: skip
     assert (fired, found.verdicts["accept"], found.verdicts["reject"]) == ([1, 2], 2, 0)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\n", b"[1]\n", b"{}\n", b'{"refu', b"\xff\n"])
+def test_what_listens_in_place_of_a_line_is_a_sentence(tmp_path, answer):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen(1)
+
+        def serve():
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(LineError, match="what listens there is no line"):
+            send(path, Request("status"))

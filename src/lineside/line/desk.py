@@ -8,6 +8,7 @@ One JSON object a line, UTF-8, at most LIMIT bytes; a connection may bring sever
 it was is asked of the system, not of him (SO_PEERCRED): his user name stands in the audit.
 """
 
+import errno
 import json
 import os
 import pwd
@@ -119,8 +120,13 @@ def send(path: Path, request: Request, timeout_s: float = PATIENCE_S + 1) -> Rep
             raise LineError(f"{path}: {why.get(type(error), error.strerror or error)}") from None
     if not answer:
         raise LineError(f"{path}: the line closed the connection; try again")
-    said = json.loads(answer)
-    return Reply(said["refused"], said.get("state", ""), said.get("product", ""), said.get("detail", ""))
+    try:
+        said = json.loads(answer)
+        return Reply(said["refused"], said.get("state", ""), said.get("product", ""), said.get("detail", ""))
+    except (ValueError, TypeError, KeyError):
+        raise LineError(
+            f"{path}: what listens there is no line, or it was cut short; look at [control] socket"
+        ) from None
 
 
 def _bind(path: Path) -> socket.socket:
@@ -130,7 +136,7 @@ def _bind(path: Path) -> socket.socket:
         if path.is_socket():
             with socket.socket(socket.AF_UNIX) as other:
                 other.settimeout(1.0)
-                if other.connect_ex(str(path)) == 0:
+                if other.connect_ex(str(path)) != errno.ECONNREFUSED:  # a busy one has no place for us, and lives
                     raise LineError(f"{path}: another line listens there; give each line a socket of its own")
             path.unlink()  # left by a line that was killed
         before = os.umask(0o777 & ~MODE)
