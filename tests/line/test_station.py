@@ -369,3 +369,17 @@ def test_an_abort_rejects_what_is_in_flight():
     station, done = play([Triggered(P1, 0), Ordered("abort", 1), said(P1, time_ns=2)], running())
     assert (station.state, station.ignored) == ("ready", 1)
     assert outcomes(done) == [(P1, "reject", STOPPED)]
+
+
+def test_master_parts_that_have_not_come_stay_master_parts_over_a_stop_and_a_halt():
+    station, done = play(
+        [Ordered("calibrate", 0, expect=("accept", "accept", "reject")), Triggered(P1, 0), said(P1),
+         Ordered("calibrate", 0, expect=("accept",)), Ordered("stop", 1), Ordered("start-single", 2),
+         Triggered(P2, 3), said(P2), Ordered("halt", 4)],
+        running(),
+    )  # fmt: skip
+    assert outcomes(done) == [(P1, "reject", CALIBRATION), (P2, "reject", CALIBRATION)]
+    assert [r.why for r in of(Refused, done)] == ["2 master parts are still to come; let them come, or abort"]
+    assert station.expect == ("reject",)
+    station, _ = step(station, Ordered("reset", 5))
+    assert station.expect == ()

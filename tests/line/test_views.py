@@ -115,6 +115,22 @@ def test_pictures_that_were_not_taken_together_stop_the_line(store):
     assert summary.verdicts["accept"] <= 1
 
 
+def test_a_camera_that_missed_a_trigger_of_close_parts_stops_the_line(store):
+    """Parts 15 ms apart, together_ms 20: only their own spacing shows that the pictures are of two parts."""
+    ms = 1_000_000
+
+    def at(n, of, color=RED):
+        return Frame(str(n), n, f"{n}", picture=picture(color), captured_ns=of * 15 * ms)
+
+    top = [at(n, n, BLUE if n == 4 else RED) for n in range(1, 6)]
+    side = [at(1, 1), at(2, 2), at(3, 4), at(4, 5)]  # it lost the trigger of part 3 without a word
+    gate = []
+    views = [view("top", top, trigger="hardware"), view("side", side, trigger="hardware")]
+    summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
+    assert "which of them belong together can not be told" in summary.fault
+    assert [n for n, verdict in gate if verdict == "accept"] in ([], [1], [1, 2])
+
+
 def test_a_camera_that_hangs_is_a_reject_at_the_deadline(store):
     release = threading.Event()
 

@@ -144,6 +144,8 @@ class Line:
         self._flights: dict[int, Flight] = {}
         self._ready: dict[int, dict[str, Frame]] = {}  # to be triggered as soon as nothing is in flight; by camera
         self._waiting: deque[tuple[str, Frame]] = deque()  # triggered, not yet at the engine
+        self._captured_ns: dict[str, int] = {}  # of each camera's last picture
+        self._least_ns: int | None = None  # between two pictures of one camera
         self._open = set(state.cameras)
         self._engine_busy = self._over = False
         self._who = ""  # has ordered what is being done
@@ -237,6 +239,7 @@ class Line:
 
     def _take(self, camera: str, frame: Frame, time_ns: int) -> None:
         """One camera's frame: it triggers its part, or joins the others of it."""
+        self._space(camera, frame)
         flight = self._flights.get(frame.sequence)
         if flight:
             if apart := self._apart(flight, camera, frame):
@@ -272,6 +275,16 @@ class Line:
             self._obeyed(asked, refused)
         asked.reply(Reply(refused, self.state.state, self.state.product, self.state.detail))
 
+    def _space(self, camera: str, frame: Frame) -> None:
+        """The least time between two pictures of one camera that has ever been seen in this run."""
+        if frame.captured_ns is None:
+            return
+        before = self._captured_ns.get(camera)
+        self._captured_ns[camera] = frame.captured_ns
+        if before is not None and frame.captured_ns > before:
+            between = frame.captured_ns - before
+            self._least_ns = between if self._least_ns is None else min(self._least_ns, between)
+
     def _apart(self, flight: Flight, camera: str, frame: Frame) -> str:
         """Why these frames can't be of one part; "" where they can."""
         for other, before in flight.frames.items():
@@ -281,13 +294,19 @@ class Line:
                     f"cameras are out of step: part {frame.sequence} is {before.name!r} to camera {other} and "
                     f"{frame.name!r} to camera {camera}; each camera needs one picture of every part, of one name"
                 )
-            if one is None or two is None or self._together_ns is None:
+            if one is None or two is None:
                 continue
-            if abs(one - two) > self._together_ns:
+            if self._together_ns is not None and abs(one - two) > self._together_ns:
                 return (
                     f"cameras are out of step: the pictures of part {frame.sequence} by {other} and {camera} are "
                     f"{abs(one - two) / 1e6:.0f} ms apart, together_ms is {self._together_ns / 1e6:g}; "
                     "look at the trigger lines"
+                )
+            if self._least_ns is not None and 2 * abs(one - two) > self._least_ns:
+                return (
+                    f"cameras are out of step: the pictures of part {frame.sequence} by {other} and {camera} are "
+                    f"{abs(one - two) / 1e6:.1f} ms apart, and parts come {self._least_ns / 1e6:.1f} ms after each "
+                    "other: which of them belong together can not be told; look at the trigger lines"
                 )
         return ""
 

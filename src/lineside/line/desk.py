@@ -16,6 +16,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ LIMIT = 16 * 2**10
 PATIENCE_S = 5.0  # for the line to follow an order
 IDLE_S = 60.0  # a connection that says nothing for so long is closed
 CONNECTIONS = 16
+BUSY_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,11 @@ class Desk:
         self.path, self._ask, self._patience_s = path, ask, patience_s
         self._socket = _bind(path)
         self._seats = threading.Semaphore(CONNECTIONS)
+        self._closed = False
         threading.Thread(target=self._listen, name="desk", daemon=True).start()
 
     def close(self) -> None:
+        self._closed = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -62,8 +66,11 @@ class Desk:
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # closed
-                return
+            except OSError:
+                if self._socket.fileno() < 0 or self._closed:
+                    return
+                time.sleep(BUSY_S)  # no file descriptor is left: orders must come through again as soon as one is
+                continue
             if self._seats.acquire(blocking=False):
                 threading.Thread(target=self._serve, args=(connection,), name="desk visitor", daemon=True).start()
             else:

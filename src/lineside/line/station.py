@@ -253,6 +253,8 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
         why = f"product {event.product!r} is not prepared; {station.product!r} is"
     if not why and event.order == "calibrate" and not event.expect:
         why = "say what is expected of each master part: accept, hold or reject"
+    if not why and event.order == "calibrate" and station.expect:
+        why = f"{len(station.expect)} master parts are still to come; let them come, or abort"
     if not why and station.finishing and event.order not in ("halt", "abort"):
         why = "the station comes to a stop: parts in flight are waited for"
     if why:
@@ -278,7 +280,8 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
             station = replace(station, detail="", in_a_row=0)
             through = (*through, "ready") if station.prepared else through
     if through[-1] not in EXECUTING:
-        station = replace(station, finishing=False, expect=())
+        left = station.expect if event.order == "halt" else ()  # after an abort or a reset one begins anew
+        station = replace(station, finishing=False, expect=left)
     return _go(station, through, event.why)
 
 
@@ -308,10 +311,10 @@ def _settle(station: Station) -> tuple[Station, tuple[Action, ...]]:
         return station, ()
     if _enough(station, station.in_a_row):
         detail = f"{station.in_a_row} rejects in a row: look at the process before you reset the station"
-        halted = replace(_reject(station, HALTED, detail), detail=detail, finishing=False, expect=())
+        halted = replace(_reject(station, HALTED, detail), detail=detail, finishing=False)
         halted, left = _release(halted)
         halted, changed = _go(halted, ("halted",), detail)
         return halted, (*left, *changed)
     if station.finishing and not station.waiting:
-        return _go(replace(station, finishing=False, expect=()), ("ready",), "stopped")
+        return _go(replace(station, finishing=False), ("ready",), "stopped")
     return station, ()

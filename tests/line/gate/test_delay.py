@@ -341,3 +341,16 @@ def test_the_state_is_told_at_once_and_nothing_passes_in_a_state_that_lets_nothi
 def test_wrong_delays_are_sentences(url, says):
     with pytest.raises(SettingsError, match=says):
         open_gate(url)
+
+
+def test_a_part_that_was_accepted_before_a_halt_does_not_pass_though_the_station_goes_on():
+    fake = Fake()
+    gate = Gate(fake.wire(), Timing(**CALM, delay_ms=300))
+    gate.start(lambda sentence: None)
+    gate.actuate(part(1), "accept", "decided", time.monotonic_ns())
+    for state in ("halted", "preoperational", "initialized", "ready", "continuous"):
+        gate.tell_state(state)
+    gate.actuate(part(2), "accept", "decided", time.monotonic_ns())
+    until(lambda: gate.confirmed == 2)
+    gate.close("stopped")
+    assert [(one.sequence, one.verdict) for one in fake.told] == [(1, "reject"), (2, "accept")]

@@ -58,6 +58,7 @@ class Gate:
         self._delayed = timing.delay_ms > 0 or timing.delay_counts > 0
         self._room = ROOM_ON_BELT if self._delayed else ROOM
         self._given = self._taken = 0  # verdicts, by the main thread; confirmed, by the gate's
+        self._void = 0  # accepts up to this one do not pass: the station was halted after them
         self._due: deque[int] = deque()  # when the verdicts that are not confirmed were or will be due, where known
         self._busy_ns: int | None = None  # since when the wire has been at work
         self._count, self._beats = wire.count, 0
@@ -108,8 +109,8 @@ class Gate:
                 if self._delayed
                 else f"{self.url}: {self._room} verdicts wait for the PLC; it takes them more slowly than they come"
             )
-        job = Job(part, verdict, reason, triggered_ns, self._now_ns())
         self._given += 1
+        job = Job(part, verdict, reason, triggered_ns, self._now_ns(), self._given)
         if not self._timing.delay_counts:
             self._due.append(self._schedule.by_time(job))
         self._queue.put(job)
@@ -121,6 +122,8 @@ class Gate:
 
     def tell_state(self, state: str) -> None:
         """Say another of wire.STATES from now on, at once; returns at once."""
+        if state not in PASSING:
+            self._void = self._given  # also if the station goes on before they are at the gate
         if state != self._state:
             self._state = state
             self._queue.put(None)
@@ -189,7 +192,7 @@ class Gate:
         if waited_ns > self._deadline_ns:
             raise LineError(self._late(job, waited_ns, "has not been sent"))
         verdict, reason = job.verdict, job.reason
-        if verdict == "accept" and self._state not in PASSING:
+        if verdict == "accept" and (self._state not in PASSING or job.number <= self._void):
             verdict, reason = "reject", "fault"
         self._totals[verdict] += 1
         count = (self._count + 1) % 2**16

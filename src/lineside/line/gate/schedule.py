@@ -27,6 +27,7 @@ class Job:
     reason: str
     triggered_ns: int
     asked_ns: int  # when it was given
+    number: int = 0  # 1, 2, 3, … of all that were given
 
 
 class Schedule:
