@@ -128,12 +128,12 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     _, state = fit_line(tmp_path, Recipe(precision="float32", rate=3.0, epochs=60, patience=2, ema=0.0))
     losses = [row["calibrate_loss"] for row in state.history]
     assert state.best_epoch == 1 + int(np.argmin(losses))
-    assert len(losses) - state.best_epoch == 2 or len(losses) == 60
+    assert len(losses) - max(state.best_epoch, 60 // 2) == 2 or len(losses) == 60  # in the second half at the earliest
 
 
 def test_a_start_that_no_epoch_betters_is_kept(tmp_path):
     net, state = fit_line(tmp_path, Recipe(rate=50.0, epochs=9, patience=2, precision="float32"), new_head=True)
-    assert (state.best_epoch, state.epochs, state.ended) == (0, 2, "no lower calibrate loss in 2 epochs")
+    assert (state.best_epoch, state.epochs, state.ended) == (0, 9 // 2 + 2, "no lower calibrate loss in 2 epochs")
     assert net[0].weight[1, 0] == 9
 
 
