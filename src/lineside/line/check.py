@@ -25,13 +25,14 @@ from lineside.bundle.model import opened as model_of
 from lineside.data.looks import looks
 from lineside.errors import LineError, LinesideError, MissingExtra, SettingsError
 from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixels, warm_up
+from lineside.line.events import Answered
 from lineside.line.gate.catalog import open_gate
+from lineside.line.metrics import place
 from lineside.line.open import outside_bundles
 from lineside.line.settings import LineCamera, Settings
 from lineside.line.sink.catalog import probe_sink
 from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Frame, Source
-from lineside.line.station import Answered
 from lineside.redact import redact
 from lineside.store.look import look as look_at_store
 
@@ -248,10 +249,9 @@ def _folder_of(file: Path) -> str:
 
 
 def _port(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
+    host, port = place(address)
     try:
-        with socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
         raise LineError(f"can not listen there ({error.strerror}); is another line or server on this port?") from None

@@ -63,7 +63,6 @@ class Drifted:
     """From the engine's thread: parts or pictures are no longer calibrate's."""
 
     alarm: Alarm
-    camera: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class Line:
                 self._miss()
             case Lost(sentence):
                 self._fault(sentence)
-            case Drifted(alarm, _):
+            case Drifted(alarm):
                 self.alarms.append(alarm)
             case Asked():
                 self._obey(message)

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from lineside.line.decide import Answer
-from lineside.line.events import Result, Verdict, Word
+from lineside.line.events import WORST_LAST, Result, Word
 from lineside.line.source.frame import Frame
 from lineside.store.records import Inspection, printable
 from lineside.tasks.classify.decode import scores
-
-ORDER: tuple[Verdict, ...] = ("accept", "hold", "reject")
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ def _deciding(result: Result, flight: Flight) -> str:
 
     def badness(word: Word) -> tuple[int, float]:
         margin = word.decision.margin if word.decision else None
-        return ORDER.index(word.verdict), -margin if margin is not None and margin == margin else float("inf")
+        return WORST_LAST.index(word.verdict), -margin if margin is not None and margin == margin else float("inf")
 
     if result.words:
         return max(result.words, key=badness).camera

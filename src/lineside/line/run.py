@@ -115,12 +115,11 @@ def run(
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    that the line is ready, alive, stopping. pictures: which are kept, and where. Drift stops
-    nothing. say is told what happens, in any thread, and must
-    return at once (line/log.py); window is where others look in while the line runs (line/snapshot.py). The summary's
-    `fault` says why the line stopped by itself. SettingsError for a bundle that can accept nothing, and for max_fps of
-    a camera that sets its own pace; LineError where engine, store or gate does not start, or a rounded model answers
-    otherwise than it did.
+    that the line is ready, alive, stopping. pictures: which are kept, and where. Drift stops nothing. say is told what
+    happens, in any thread, and must return at once (line/log.py); window is where others look in while the line runs
+    (line/snapshot.py). The summary's `fault` says why the line stopped by itself. SettingsError for a bundle that can
+    accept nothing, and for max_fps of a camera that sets its own pace; LineError where engine, store or gate does not
+    start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.line.keeper import open_keeper
@@ -189,7 +188,7 @@ def run(
             spoken = answers[camera, made](frame)
             inbox.put(replace(spoken, picture=None))
             if (look := see.get((camera, made))) and (alarm := look(spoken)):
-                inbox.put(Drifted(alarm, camera))
+                inbox.put(Drifted(alarm))
                 recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
                 say(said.drifted(alarm, camera if len(views) > 1 else "", frame.part_id))
 

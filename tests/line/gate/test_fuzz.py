@@ -16,9 +16,9 @@ from collections.abc import Iterator
 import pytest
 
 from lineside.errors import LineError
+from lineside.line.events import Part
 from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import open_gate
-from lineside.line.station import Part
 from tests.line.gate import test_s7
 from tests.line.gate.doubles import plc, until
 

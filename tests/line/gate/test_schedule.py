@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineside.errors import LineError
+from lineside.line.events import Part
 from lineside.line.gate import belt as belts
 from lineside.line.gate.belt import WRAP, Belt
 from lineside.line.gate.schedule import Job, Schedule
 from lineside.line.gate.wire import Timing
-from lineside.line.station import Part
 
 MS = 1_000_000
 VERDICTS = st.sampled_from(["accept", "hold", "reject"])

@@ -13,9 +13,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from lineside.errors import LineError
+from lineside.line.events import Part, Verdict
 from lineside.line.gate.belt import Belt
 from lineside.line.gate.wire import Timing
-from lineside.line.station import Part, Verdict
 
 
 @dataclass(frozen=True, slots=True)
