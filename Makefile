@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo plant test lint bench clean
+.PHONY: help install demo plant test fuzz lint bench clean
 BENCHMARKS := learning_parts scale_check scale_train inference line_overhead gate metrics_cost training accuracy near_duplicates ledger depth stem_gradients combine drift
 
 help: ## what there is
@@ -35,6 +35,9 @@ test: $(DONE) ## all tests, lint, types, structure, docs: what CI runs
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -rs
+
+fuzz: $(DONE) ## the tests of properties, each time with other examples
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m hypothesis --hypothesis-profile fuzz
 
 lint: $(DONE) ## format and mend what can be mended
 	$(BIN)/ruff format .

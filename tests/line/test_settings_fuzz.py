@@ -91,6 +91,8 @@ READERS = {
 @example("x://h:Geh3imes-W0rt/t?unit=1")
 @example("x://h/t?user=anna&password=Geh3imes-W0rt")
 @example("x://h#token=Geh3imes-W0rt")
+@example("x://:#Geh3imes-W0rt=@10.0.0.5/?token=1")
+@example("x://anna:0?Geh3imes-W0rt=@10.0.0.5")
 @example("x://h/t?anonymous=true&token=Geh3imes-W0rt")
 def test_no_reader_of_a_url_shows_a_secret(scheme, url):
     url = f"{scheme}:{url.partition(':')[2]}"

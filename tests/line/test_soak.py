@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import json
+import mmap
 import threading
+from contextlib import ExitStack
 from html.parser import HTMLParser
 
 import numpy as np
@@ -251,12 +253,12 @@ def test_samples_are_thinned_and_the_interval_doubles(store):
 
 
 def test_this_process_is_measured(tmp_path):
-    before = usage()
-    kept_open = [(tmp_path / str(n)).open("w") for n in range(10)]
-    much = np.ones(8 * 2**20)  # 64 MiB, touched
-    after = usage()
+    with ExitStack() as open_files, mmap.mmap(-1, 64 * 2**20) as much:
+        before = usage()
+        for n in range(10):
+            open_files.enter_context((tmp_path / str(n)).open("w"))
+        for page in range(0, len(much), mmap.PAGESIZE):  # touched, so that it is there
+            much[page] = 1
+        after = usage()
     assert after.files - before.files == 10
     assert after.rss_bytes - before.rss_bytes > 48 * 2**20
-    assert much.sum() > 0
-    for file in kept_open:
-        file.close()

@@ -41,11 +41,20 @@ def split(url: str, schemes: Collection[str], kind: str, example: str) -> tuple[
 
 def options(cls: type[T], text: str, url: str) -> T:
     """An instance of the dataclass cls from name=value&name=value; %XX is decoded. url is for messages."""
+    refuse_at(text, url)
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
     except ValueError:
         raise SettingsError(f"{redact(url)}: bad query field; expected NAME=VALUE&NAME=VALUE") from None
     return settings.read(cls, typed(cls, pairs, url), redact(url))
+
+
+def refuse_at(text: str, url: str) -> None:
+    """SettingsError where an @ stands in the options: then they may be the end of a password, and are not shown."""
+    if "@" in text:
+        raise SettingsError(
+            f"{redact(url)}: an @ among the options; in a password write # as %23 and ? as %3F, in an option @ as %40"
+        )
 
 
 def typed(cls: type, pairs: Collection[tuple[str, str]], url: str) -> dict[str, Any]:

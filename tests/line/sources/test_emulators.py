@@ -213,12 +213,13 @@ def test_aravis_counts_begin_anew_without_a_gap(gige, bundle):
 
 
 def test_aravis_with_lost_packets_leaves_no_part_out(gige, bundle):
-    """Aravis asks for most of them again; whatever stays torn or missing is a part without a picture."""
+    """Of a torn frame the id may be 0, which is soon after the fake camera's first, 65,401: that is no gap of 135."""
     gige.start(lost_per_thousand=20)
-    source = open_source("aravis:127.0.0.1", bundle)
+    source = open_source("aravis:127.0.0.1#roi=128x128+0+0", bundle)
     frames = take(source, 100)
     assert [frame.sequence for frame in frames] == list(range(1, 101))
-    assert source.counts.incomplete + source.counts.lost == sum(bool(frame.error) for frame in frames) > 0
+    assert source.counts.incomplete + source.counts.lost == sum(bool(frame.error) for frame in frames)
+    assert 0 < source.counts.incomplete + source.counts.lost < 100
     numbered = {frame.sequence: int(frame.name.rpartition(" ")[2]) for frame in frames if " frame " in frame.name}
     first, last = min(numbered), max(numbered)
     assert (numbered[last] - numbered[first]) % 2**16 in (last - first, last - first + 1)  # 0 may be left out

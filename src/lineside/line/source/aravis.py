@@ -22,7 +22,7 @@ from lineside.bundle.folder import Bundle
 from lineside.errors import LineError, MissingExtra, SettingsError
 from lineside.line.source.device import Grab
 from lineside.line.source.frame import Source
-from lineside.line.source.live import LONGEST_GAP, live
+from lineside.line.source.live import live
 from lineside.line.source.pixels import converter, depth_note
 from lineside.line.source.settings import Camera, with_tail
 from lineside.line.source.sfnc import apply
@@ -139,11 +139,11 @@ class Aravis:
             self._stream.push_buffer(buffer)
 
     def _id(self, said: int, whole: bool) -> int | None:
-        """The frame's id. One that lost its first packet still carries that of the last frame in the same buffer."""
-        last = self._last_id
-        if whole or (last is not None and 1 <= (said - last) % self.ids <= LONGEST_GAP):
+        """The frame's id. Of a torn one it is not known: the packet that tells it may be among the missing, and then the
+        buffer says 0, or what it said before. It counts as the next; a gap shows at the next whole frame."""
+        if whole:
             return said
-        return None if last is None else (last + 1) % self.ids
+        return None if self._last_id is None else (self._last_id + 1) % self.ids
 
     def alive(self) -> str:
         try:

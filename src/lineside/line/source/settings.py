@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from lineside.errors import SettingsError
-from lineside.line.url import typed
+from lineside.line.url import refuse_at, typed
 from lineside.redact import redact
 from lineside.settings import read
 
@@ -54,6 +54,7 @@ def with_tail(url: str, where: str, camera: Camera) -> tuple[str, Camera]:
     address, hash_, tail = where.partition("#")
     if not hash_:
         return where, camera
+    refuse_at(tail, url)
     shown = redact(url)
     pairs: list[tuple[str, str]] = []
     for item in tail.split(","):
