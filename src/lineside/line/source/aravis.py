@@ -139,7 +139,7 @@ class Aravis:
             self._stream.push_buffer(buffer)
 
     def _id(self, said: int, whole: bool) -> int | None:
-        """The frame's id. Of a torn one it is not known: the packet that tells it may be among the missing, and then the
+        """The frame's id. Of a torn one it is not known: the packet that tells it may be among the missing; then the
         buffer says 0, or what it said before. It counts as the next; a gap shows at the next whole frame."""
         if whole:
             return said
