@@ -1,7 +1,11 @@
 """What every test process needs."""
 
+import os
+import shutil
 import signal
+import tempfile
 
+import pytest
 from hypothesis import settings
 
 # A shell that starts CI in the background makes its children ignore Ctrl-C, and theirs; the tests of Ctrl-C need it.
@@ -12,3 +16,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("same", derandomize=True)
 settings.register_profile("fuzz", derandomize=False, print_blob=True)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _journals():
+    """A folder for what lines that tests kill leave behind (lineside/store/journal.py), removed afterwards."""
+    folder = tempfile.mkdtemp(prefix="lineside-tests-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    os.environ["RUNTIME_DIRECTORY"] = folder
+    yield
+    shutil.rmtree(folder)

@@ -47,7 +47,7 @@ def test_the_disk_of_the_store_is_full(shop, plc):
     summary = line.summary()
     assert summary["stored"] == len(found) < PARTS
     assert summary["stored"] + summary["lost"] == summary["parts"]
-    gate_is_stored(plc, found, shop.names, in_flight=[summary["lost"]])
+    gate_is_stored(plc, found, shop.names, lost=summary["lost"])
     with (shop.folder / "told.csv").open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == [row.id for row in found]
     # and with space again the same store goes on
@@ -76,16 +76,20 @@ def test_the_disk_of_a_csv_file_is_full(shop, plc):
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk(shop, plc):
-    """By RLIMIT_FSIZE, which every machine has: a quota."""
+    """By RLIMIT_FSIZE, which every machine has: a quota. What the store could not take, the next line brings it."""
     shop.furnish()
-    line = shop.line(
-        "--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}", before=["prlimit", "--fsize=400000"]
-    )  # fmt: skip
+    gate = ("--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}")
+    line = shop.line(*gate, before=["prlimit", "--fsize=400000"])
     assert line.ends() == 6, line.said()
     found = store_is_whole(sqlite(shop.store), shop.store)
     summary = line.summary()
     assert summary["stored"] == len(found) < PARTS
-    gate_is_stored(plc, found, shop.names, in_flight=[summary["lost"]])
+    assert summary["lost"] > 0
+    assert "the next line on this store takes it over" in line.said()
+    shop.run(*gate, "--parts", "1")
+    found = store_is_whole(sqlite(shop.store), shop.store)
+    gate_is_stored(plc, found, shop.names)
+    assert len(found) == summary["parts"] + 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

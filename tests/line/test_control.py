@@ -27,6 +27,7 @@ def test_the_deadline_counts_until_the_gate_acts_not_until_the_engine_has_answer
         Station(20 * MS),
         actuate=lambda part, verdict, reason, triggered_ns: gate.append((verdict, reason)),
         infer=lambda camera, product, frame: None,
+        remember=lambda *_: None,
         record=lambda result, flight, total_ms: took_ms.append(total_ms),
         halt=threading.Event(),
         now_ns=lambda: clock.ns,

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.line.summary import text
     from lineside.line.systemd import service
     from lineside.settings import plain
+    from lineside.store.journal import memory
 
     settings = _settings(args)
     if args.check:
@@ -81,7 +82,13 @@ def run(args: argparse.Namespace) -> int:
             say(Said("note", note))
         with on_signal(lambda: inbox.put(Finish())), _bar() as progress:
             summary = work(
-                it, inbox=inbox, say=say, service=service(os.environ, os.getpid()), window=window, progress=progress
+                it,
+                inbox=inbox,
+                say=say,
+                journal=memory(os.environ),
+                service=service(os.environ, os.getpid()),
+                window=window,
+                progress=progress,
             )
     if summary.hangs:  # to end the interpreter under a running inference would abort it, and its answer with it
         atexit.register(_leave)

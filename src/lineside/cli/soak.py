@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Soak; 1 where a part has no verdict or counts do not agree."""
+    import os
     import queue
     import sys
     import threading
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.line.settings import read_line
     from lineside.line.soak import keep, kept, signer, soak
     from lineside.line.summary import text
+    from lineside.store.journal import memory
 
     settings = read_line(args.line)
     if args.parts is not None:
@@ -59,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         outside(bundle, args.output)
     sign = signer(bundles, args.sign) if args.keep else None  # before the soak: a wrong key must not cost the night
     inbox: Inbox = queue.SimpleQueue()
+    journal = memory(os.environ)
     timer = None if args.minutes is None else threading.Timer(60 * args.minutes, lambda: inbox.put(Finish()))
     with told(settings) as (say, window), opened(settings, np.random.default_rng(0), inbox.put) as it:
         for note in it.notes:
@@ -69,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                     timer.daemon = True
                     timer.start()
                 found = soak(
-                    lambda sink: work(it, inbox=inbox, say=say, window=window, more=[sink]),
+                    lambda sink: work(it, inbox=inbox, say=say, journal=journal, window=window, more=[sink]),
                     window,
                     lambda run_id: kept(it.store, run_id),
                 )

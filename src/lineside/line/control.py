@@ -2,7 +2,7 @@
 
 Messages come from the cameras (Taken, SourceEnd), the engine (Answer, Drifted), the recorder and the gate (Lost), from
 people and PLCs (Asked) and from outside (Finish). Here they become events of the station, and its actions become calls:
-actuate first, then record. All of it runs in the main thread, and none of it waits.
+remember (in memory), then actuate, then record. All of it runs in the main thread, and none of it waits.
 
 A part that several cameras see is triggered by the first of its frames; frames of one number belong to one part. That
 they really show the same part is checked by the time at which they were taken, and of files by their names: cameras out
@@ -127,6 +127,7 @@ class Line:
         *,
         actuate: Actuator,
         infer: Callable[[str, str, Frame], None],  # camera, product, frame
+        remember: Callable[[Result, Flight, float], None],
         record: Callable[[Result, Flight, float], None],
         halt: threading.Event,
         now_ns: Callable[[], int],
@@ -135,9 +136,11 @@ class Line:
         together_ns: int | None = None,
         resettable: bool = False,
     ):
-        """changed is told of every state the station goes through, and by whom; obeyed of every order. resettable:
+        """remember is called before a verdict leaves, record after it, both with the ms since the part was triggered.
+        changed is told of every state the station goes through, and by whom; obeyed of every order. resettable:
         somebody may order a halted station to go on; if not, a station that halts by itself ends the line."""
-        self._actuate, self._infer, self._record, self._halt, self._now_ns = actuate, infer, record, halt, now_ns
+        self._actuate, self._infer, self._halt, self._now_ns = actuate, infer, halt, now_ns
+        self._remember, self._record = remember, record
         self._changed, self._obeyed = changed, obeyed
         self._together_ns, self._resettable = together_ns, resettable
         self._flights: dict[int, Flight] = {}
@@ -316,6 +319,9 @@ class Line:
             self.inspecting.clear()  # before room is given back: a camera that is triggered by us would take it
         failure = refused = ""
         for action in actions:
+            if isinstance(action, Record):
+                failure = self._keep(action.result) or failure
+        for action in actions:
             match action:
                 case Actuate(part, verdict, reason, triggered_ns):
                     try:
@@ -333,6 +339,15 @@ class Line:
         if failure and self.state.state != "error":
             self._fault(failure)
         return refused
+
+    def _keep(self, result: Result) -> str:
+        """A result, before its verdict leaves; what went wrong."""
+        try:
+            ms = (self._now_ns() - result.triggered_ns) / 1e6
+            self._remember(result, self._flights[result.part.sequence], ms)
+        except Exception as error:
+            return f"the result of part {result.part.part_id} can not be made: {type(error).__name__}: {error}"
+        return ""
 
     def _follow(self, change: Changed) -> None:
         """What the line does when its station is in another state."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,12 +120,14 @@ def work(
     *,
     inbox: "Inbox",
     say: Say,
+    journal: Path,
     window: Window | None = None,
     more: Sequence[Sink] = (),
     service: Service = NOBODY,
     progress: Progress = silent,
 ) -> "Summary":
-    """Run an open line as its settings say; more: sinks beside its own. What line.run.run raises."""
+    """Run an open line as its settings say. journal: the folder for what is not stored yet (store/journal.py); more:
+    sinks beside its own. What line.run.run raises."""
     from lineside.line.run import Pace, run
 
     settings = it.settings
@@ -148,6 +151,7 @@ def work(
         inbox=inbox,
         service=service,
         pictures=pictures_of(settings),
+        journal=journal,
         say=say,
         window=window,
         progress=progress,

@@ -1,8 +1,8 @@
-"""What is kept of a part: its row for the store and the sinks, made in the recorder's thread after the verdict left."""
+"""What is kept of a part: its row for the store and the sinks, made before the verdict leaves and finished after it."""
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ class Flight:
     product: str
     frames: dict[str, Frame]  # by camera, as they come
     answers: dict[str, Answer] = field(default_factory=dict)  # those that came before the verdict
+    row: Inspection | None = None  # made before the verdict leaves
 
     @property
     def frame(self) -> Frame:
@@ -47,11 +48,14 @@ def inspection(
     classes: Mapping[str, tuple[str, ...]],  # by camera, of the part's product
     result: Result,
     flight: Flight,
-    wall: datetime,  # when its verdict left, aware
+    wall: datetime,  # when its verdict leaves, aware
     total_ms: float,
     product: str | None,
 ) -> Inspection:
-    """The row of one part: what the camera that decided it has said, and where there are several, what each has."""
+    """The row of one part: what the camera that decided it has said, and where there are several, what each has.
+
+    The pictures' hashes are not in it: they take a millisecond a megapixel.
+    """
     deciding = _deciding(result, flight)
     frame = flight.frames.get(deciding, flight.frame)
     times = stages_ms(flight, total_ms)
@@ -63,7 +67,7 @@ def inspection(
         sequence=result.part.sequence,
         part_id=printable(result.part.part_id),
         name=printable(frame.name),
-        sha256=frame.sha256() or None,
+        sha256=None,
         **_said(flight.answers.get(deciding), classes.get(deciding, ())),
         verdict=result.verdict,
         reason=result.reason,
@@ -80,6 +84,20 @@ def inspection(
     )
 
 
+def finished(made: Inspection, result: Result, flight: Flight, wall: datetime, total_ms: float) -> Inspection:
+    """With the pictures' hashes, and the time when the verdict left."""
+    hashes = {camera: frame.sha256() or None for camera, frame in flight.frames.items()}
+    views = made.views and [view | {"sha256": hashes.get(view["camera"])} for view in made.views]
+    return replace(
+        made,
+        sha256=hashes.get(_deciding(result, flight), hashes[next(iter(flight.frames))]),
+        views=views,
+        captured=wall - timedelta(milliseconds=total_ms),
+        decided=wall,
+        total_ms=total_ms,
+    )
+
+
 def _view(camera: str, classes: tuple[str, ...], result: Result, flight: Flight) -> dict[str, Any]:
     """What one of several cameras has seen and said."""
     frame, answer = flight.frames.get(camera), flight.answers.get(camera)
@@ -87,7 +105,7 @@ def _view(camera: str, classes: tuple[str, ...], result: Result, flight: Flight)
     return {
         "camera": camera,
         "name": printable(frame.name) if frame else None,
-        "sha256": (frame.sha256() or None) if frame else None,
+        "sha256": None,
         **_said(answer, classes),
         "verdict": word.verdict if word else None,
         "reason": word.reason if word else None,

@@ -16,9 +16,10 @@ Triggers   without max_fps the next part comes when the one before has its verdi
 Views      frame k of every camera shows part k; the part is accepted when every camera's model says so.
 Products   every product's models are loaded at the start; a part is judged by those of the product that was prepared
            when it was triggered.
-Verdicts   leave before anything is written. A hung engine does not delay the reject of a part whose deadline passes,
-           nor does a store or sink that hangs, while there is room for results that wait for it. A part that is due by
-           the clock and finds no room until its deadline stops the line with a fault.
+Verdicts   are remembered in memory that outlives the process (store/journal.py), and leave before anything is written
+           to a disk. A hung engine does not delay the reject of a part whose deadline passes, nor does a store or sink
+           that hangs, while there is room for results that wait for it. A part that is due by the clock and finds no
+           room until its deadline stops the line with a fault.
 Stopping   on request (Ctrl-C, SIGTERM) the part in flight gets its verdict and is stored. On a fault everything in
            flight is rejected, and the run ends with the fault in its summary.
 """
@@ -33,12 +34,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lineside import __version__
-from lineside.errors import SettingsError
+from lineside.errors import LineError, SettingsError
 from lineside.line import note, said, snapshot
 from lineside.line.camera import Conveyor, Door, Room, take
 from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
@@ -46,7 +48,7 @@ from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
-from lineside.line.row import Flight, inspection, stages_ms
+from lineside.line.row import Flight, finished, inspection, stages_ms
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink, Standing
 from lineside.line.source.frame import Frame, Source
@@ -103,6 +105,7 @@ def run(
     inbox: Inbox | None = None,
     service: Service = NOBODY,
     pictures: "Pictures | None" = None,
+    journal: Path | None = None,
     say: said.Say = said.unheard,
     window: snapshot.Window | None = None,
     progress: Progress = silent,
@@ -115,17 +118,20 @@ def run(
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    that the line is ready, alive, stopping. pictures: which are kept, and where. Drift stops nothing. say is told what
-    happens, in any thread, and must return at once (line/log.py); window is where others look in while the line runs
-    (line/snapshot.py). The summary's `fault` says why the line stopped by itself. SettingsError for a bundle that can
-    accept nothing, and for max_fps of a camera that sets its own pace; LineError where engine, store or gate does not
-    start, or a rounded model answers otherwise than it did.
+    that the line is ready, alive, stopping. pictures: which are kept, and where. journal: the folder for what is
+    decided and not stored yet (store/journal.py), and of what a line that was killed has left there; None: neither.
+    Drift stops nothing. say is told what happens, in any thread, and must return at once (line/log.py); window is where
+    others look in while the line runs (line/snapshot.py). The summary's `fault` says why the line stopped by itself.
+    SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
+    where engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
     from lineside.line.courier import Courier
     from lineside.line.keeper import open_keeper
+    from lineside.store.journal import Journal
     from lineside.store.open import identity
     from lineside.store.outbox import Box
     from lineside.store.recorder import Recorder
+    from lineside.store.takeover import take_over
 
     names = tuple(view.name for view in views)
     products = tuple(views[0].models)
@@ -160,16 +166,24 @@ def run(
         for sink in immediate:
             sink.tell(group)
 
+    def warn(sentence: str) -> None:
+        say(said.Said("note", sentence, "warning"))
+
+    if journal:
+        for sentence in take_over(store, journal, datetime.now(UTC)):
+            warn(sentence)
     if gate:
         gate.start(lambda sentence: inbox.put(Lost(sentence)))
     kept = _room([first[view.name] or _blank(view.source) for view in views])
+    boxes = [Box(sink.key, sink.limit, sink.events) for sink in durable]
     recorder = Recorder(
         store,
         row,
         tell=tell,
         failed=lambda sentence: inbox.put(Lost(sentence)),
         room=kept,
-        boxes=[Box(sink.key, sink.limit, sink.events) for sink in durable],
+        boxes=boxes,
+        journal=Journal(journal, store, row.id, boxes, warn) if journal else None,
     )
     keeper = open_keeper(pictures, store, row.id, [sink.key for sink in durable if sink.events], say)
     tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
@@ -216,13 +230,19 @@ def run(
             camera=view.name,
         )
 
+    def remember(result: Result, flight: Flight, total_ms: float) -> None:
+        made = None if products == (PRODUCT,) else flight.product
+        flight.row = inspection(row.id, classes[flight.product], result, flight, datetime.now(UTC), total_ms, made)
+        recorder.remember(flight.row)
+
     def record(result: Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
-        made = None if products == (PRODUCT,) else flight.product
 
         def make() -> Inspection:
-            made_row = inspection(row.id, classes[flight.product], result, flight, wall, total_ms, made)
-            return keeper.offer(made_row, *flight.frames.values()) if keeper else made_row
+            if flight.row is None:
+                raise LineError(f"the result of part {result.part.part_id} could not be made; its verdict has left")
+            made = finished(flight.row, result, flight, wall, total_ms)
+            return keeper.offer(made, *flight.frames.values()) if keeper else made
 
         recorder.put(make)
         if result.expected:
@@ -268,6 +288,7 @@ def run(
         ),
         actuate=gate.actuate if gate else actuate,
         infer=lambda camera, made, frame: todo.put((camera, made, frame)),
+        remember=remember,
         record=record,
         halt=halt,
         now_ns=now_ns,
@@ -306,7 +327,8 @@ def run(
         if gate:
             gate.close("fault" if line.fault else "stopped")
         try:
-            recorder.close(datetime.now(UTC), CLOSE_S)
+            if kept_in := recorder.close(datetime.now(UTC), CLOSE_S):
+                warn(f"what the store has not taken is in {kept_in}: the next line on this store takes it over")
         finally:
             for courier in couriers:
                 courier.close()

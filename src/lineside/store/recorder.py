@@ -8,12 +8,15 @@ verdict.
 
 Events (`note`) go the same way, in order with the inspections around them; they take no room, for they are few.
 
+`remember` is for the moment before a verdict leaves: it puts the result into the journal, where it outlives the
+process.
+
 When a commit fails, the line is told, and the same group is tried again and again, until the end of `close`: a database
 that restarts, or a disk that is cleared, gets all that was decided meanwhile. A commit whose answer was lost may have
 happened: before the next try the store is asked whether it has the group. `lost` counts what did not reach the store in
-the end. When a telling fails, nobody is told any more; an outbox that is fuller than it may be is a fault too. In both
-everything still goes into the store: that the line stops must not lose what it has decided. `failed(sentence)` is
-called once for each.
+the end; it stays in the journal (journal.py), for the next line. When a telling fails, nobody is told any more; an
+outbox that is fuller than it may be is a fault too. In both everything still goes into the store: that the line stops
+must not lose what it has decided. `failed(sentence)` is called once for each.
 """
 
 import math
@@ -32,6 +35,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from lineside.errors import LineError, LinesideError
 from lineside.store import outbox
 from lineside.store.chain import Link, append, run_hash, run_of
+from lineside.store.journal import Journal
 from lineside.store.open import where, why
 from lineside.store.records import Event, Inspection, Run
 from lineside.store.tables import EVENT, INSPECTION, RUN
@@ -57,8 +61,10 @@ class Recorder:
         failed: Callable[[str], None],
         room: int = 256,
         boxes: Sequence[outbox.Box] = (),
+        journal: Journal | None = None,
     ):
         self._engine, self._run_id, self._tell, self._failed, self._boxes = engine, run.id, tell, failed, boxes
+        self._journal = journal
         self._where = where(engine)
         self._run_hash = run_hash(asdict(run))
         self._full = self._broken = self._untold = False  # an outbox; the store; who is told at once
@@ -76,6 +82,8 @@ class Recorder:
                 for box in boxes:
                     outbox.enlist(connection, box)
         except DBAPIError as error:
+            if journal:
+                journal.close()
             raise LineError(why(error, self._where)) from None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -84,16 +92,24 @@ class Recorder:
         """Room for one more inspection; False if there was none in time. Every `put` gives its room back later."""
         return self._free.acquire(timeout=timeout_s)
 
+    def remember(self, inspection: Inspection) -> None:
+        """Keep an inspection before its verdict leaves; the same, finished, is `put` when it has left."""
+        if self._journal:
+            self._journal.write(inspection)
+
     def put(self, make: Make) -> None:
         """Hand over one inspection; returns at once."""
         self._queue.put(make)
 
     def note(self, event: Event) -> None:
         """Hand over one event; returns at once. After `close` it is too late: store/events.py writes one then."""
+        if self._journal:
+            self._journal.write(event)
         self._queue.put(event)
 
-    def close(self, ended: datetime, timeout_s: float) -> None:
-        """Commit and tell what was put, mark the run as ended. LineError where the store does not come to an end."""
+    def close(self, ended: datetime, timeout_s: float) -> str:
+        """Commit and tell what was put, mark the run as ended. Where the journal is that holds what the store has not
+        taken; "" if there is none. LineError where the store does not come to an end."""
         self._until = time.monotonic() + timeout_s * TRYING_SHARE
         self._queue.put(None)
         self._thread.join(timeout_s)
@@ -108,6 +124,7 @@ class Recorder:
                     connection.execute(update(RUN).where(RUN.c.id == self._run_id).values(ended=ended))
             except DBAPIError as error:
                 self.error = why(error, self._where)
+        return self._journal.close() if self._journal else ""
 
     def _work(self) -> None:
         groups: deque[Sequence[Inspection | Event]] = deque()  # that the store does not have yet
@@ -162,13 +179,8 @@ class Recorder:
         full: list[str] = []
         try:
             with self._engine.begin() as connection:
-                if not (self._broken and _has(connection, group[0])):
-                    links = [self._link(connection, record) for record in group]
-                    for cls, table in ((Inspection, INSPECTION), (Event, EVENT)):
-                        if rows := [link.row for link in links if link.record is cls]:
-                            connection.execute(insert(table), rows)
-                    append(connection, links)
-                    full = [outbox.put(connection, box, links) for box in self._boxes]
+                if not (self._broken and has(connection, group[0])):
+                    full = insert_all(connection, [self._link(connection, one) for one in group], self._boxes)
         except (OperationalError, InterfaceError) as error:  # a disk or a server: it may come back
             if not self._broken:
                 self._broken = True
@@ -178,6 +190,8 @@ class Recorder:
             self._lose(group)
             self._fail(error)
             return True
+        if self._journal:
+            self._journal.drop(group)
         inspections = [record for record in group if isinstance(record, Inspection)]
         self.committed += len(inspections)
         if not self._untold:
@@ -186,9 +200,9 @@ class Recorder:
             except Exception as error:
                 self._untold = True
                 self._fail(error)
-        if any(full) and not self._full:
+        if full and not self._full:
             self._full = True
-            self._failed(next(filter(None, full)))
+            self._failed(full[0])
         return True
 
     def _link(self, connection: Connection, record: Inspection | Event) -> Link:
@@ -212,7 +226,16 @@ def _inspections(group: Sequence[Inspection | Event]) -> int:
     return sum(isinstance(record, Inspection) for record in group)
 
 
-def _has(connection: Connection, record: Inspection | Event) -> bool:
+def insert_all(connection: Connection, links: Sequence[Link], boxes: Sequence[outbox.Box]) -> list[str]:
+    """Store records in this transaction, chain them, put them into these outboxes; a sentence for each that is full."""
+    for cls, table in ((Inspection, INSPECTION), (Event, EVENT)):
+        if rows := [link.row for link in links if link.record is cls]:
+            connection.execute(insert(table), rows)
+    append(connection, links)
+    return list(filter(None, [outbox.put(connection, box, links) for box in boxes]))
+
+
+def has(connection: Connection, record: Inspection | Event) -> bool:
     table = INSPECTION if isinstance(record, Inspection) else EVENT
     return connection.execute(select(table.c.id).where(table.c.id == record.id)).one_or_none() is not None
 

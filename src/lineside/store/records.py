@@ -45,7 +45,7 @@ class Inspection:
     views: list[dict[str, Any]] | None = None  # what each camera saw, where there are several
 
 
-KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures")  # of events
+KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures", "recovered")  # of events
 
 
 @dataclass(frozen=True, slots=True)

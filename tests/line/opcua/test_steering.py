@@ -1,6 +1,7 @@
 """opcua with orders=true: real clients steer a real station, each in its own words, and some may not."""
 
 import asyncio
+import functools
 import json
 import queue
 import random
@@ -62,6 +63,7 @@ class Works:
                 Station(products=("m8", "m10")),
                 actuate=lambda *_: None,
                 infer=lambda *_: None,
+                remember=lambda *_: None,
                 record=lambda *_: None,
                 halt=threading.Event(),
                 now_ns=time.monotonic_ns,
@@ -524,7 +526,8 @@ def test_a_client_changes_the_product_inspects_one_part_halts_and_resets_a_whole
         assert (await order(client, START, *job()))[0] == "Good"
 
     with opened(settings, np.random.default_rng(0), inbox.put) as it:
-        thread = threading.Thread(target=lambda: summary.append(work(it, inbox=inbox, say=unheard)), daemon=True)
+        runs = functools.partial(work, it, inbox=inbox, say=unheard, journal=tmp_path)
+        thread = threading.Thread(target=lambda: summary.append(runs()), daemon=True)
         thread.start()
         try:
             shop.within(ask)

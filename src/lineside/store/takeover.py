@@ -1,0 +1,65 @@
+"""What a line that was killed had decided, and its store does not have: stored by the next line on that store.
+
+The records keep their ids and their run, and go into the chain and into the outboxes of that run's sinks, behind what
+is there. Their pictures are gone, and so are the pictures' hashes, which are computed after the verdict. An event
+"recovered" says what was taken over.
+"""
+
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from lineside.errors import LineError
+from lineside.store.chain import Link, run_hash
+from lineside.store.journal import Left, left, remove
+from lineside.store.open import where, why
+from lineside.store.outbox import enlist
+from lineside.store.recorder import has, insert_all, row
+from lineside.store.records import Event, Inspection
+from lineside.store.tables import RUN
+
+
+def take_over(store: Engine, folder: Path, at: datetime) -> list[str]:
+    """Store what dead lines have left in this folder; a sentence for each. LineError where the store fails.
+
+    What the store refuses stays in its file.
+    """
+    sentences: list[str] = []
+    for one in left(folder, store):
+        try:
+            with store.begin() as connection:
+                said = _store(connection, one, at)
+        except (OperationalError, InterfaceError) as error:
+            raise LineError(why(error, where(store))) from None
+        except (DBAPIError, LineError) as error:
+            said = f"{one.path}: a killed line's results are left there: {getattr(error, 'orig', error)}; move it away"
+        else:
+            remove(one)
+        sentences += [said] if said else []
+    return sentences
+
+
+def _store(connection: Connection, one: Left, at: datetime) -> str:
+    """In this transaction; "" where the store has everything."""
+    run = connection.execute(select(RUN).where(RUN.c.id == one.run_id)).mappings().one_or_none()
+    if run is None and one.records:
+        raise LineError("they are of a run that this store does not know")
+    if run is None:
+        return ""
+    for box in one.boxes:
+        enlist(connection, box)  # and one writer: what the store has is asked when no other takes it over
+    records = [record for record in one.records if not has(connection, record)]
+    if not records:
+        return ""
+    inspections = sum(isinstance(record, Inspection) for record in records)
+    detail = {"inspections": inspections, "events": len(records) - inspections, "torn": one.torn}
+    event = Event(uuid.uuid4().hex, one.run_id, at, "recovered", "line", "", detail)
+    links = [Link(type(record), run_hash(dict(run)), row(record)) for record in (*records, event)]
+    insert_all(connection, links, one.boxes)
+    return (
+        f"a line was killed before its last results were stored: {inspections} results and {len(records) - inspections}"
+        " events are taken over from its journal"
+    )

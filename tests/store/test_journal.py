@@ -1,0 +1,219 @@
+"""What was decided outlives its process: written before it is told, dropped when it is stored, else taken over."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from lineside.cli.main import main
+from lineside.store import journal as journals
+from lineside.store.events import events
+from lineside.store.history import Question, history
+from lineside.store.journal import Journal, left, memory
+from lineside.store.open import open_store
+from lineside.store.outbox import Box, page
+from lineside.store.recorder import Recorder
+from lineside.store.tables import CHAIN
+from lineside.store.takeover import take_over
+from tests.store.rows import WHEN, a_run, event, inspection
+
+BOX = Box("mqtt://b/t", 99, events=True)
+ODD = {"score": float("nan"), "views": [{"camera": "a", "sha256": None}], "product": "m8", "detail": "ä\n"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "shm"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def store(tmp_path):
+    engine = open_store(tmp_path / "line.db")
+    yield engine
+    engine.dispose()
+
+
+def killed(store, folder, records, committed=()) -> Path:
+    """A run whose recorder committed some, and whose process died; its journal."""
+    recorder = Recorder(store, a_run(), tell=lambda group: None, failed=pytest.fail, boxes=[BOX])
+    for one in committed:
+        recorder.put(lambda one=one: one)
+    recorder.close(WHEN, 10.0)
+    journal = Journal(folder, store, a_run().id, [BOX], pytest.fail)
+    for one in (*committed, *records):
+        journal.write(one)
+    (path,) = folder.iterdir()
+    journal._file.close()  # as the kernel does it: the lock is gone, the file is not
+    return path
+
+
+def test_what_a_dead_line_left_is_stored_once_in_order_and_told(store, folder):
+    path = killed(store, folder, [inspection(2, **ODD), event(7), inspection(3)], committed=[inspection(1)])
+    (sentence,) = take_over(store, folder, WHEN)
+    assert sentence.endswith("2 results and 1 events are taken over from its journal")
+    assert not path.exists()
+    found = [one.inspection for one in history(store, Question())]
+    assert found == [inspection(1), dataclasses.replace(inspection(2, **ODD), score=None), inspection(3)]
+    with store.connect() as connection:
+        letters = page(connection, BOX.key, 99)
+    noted = list(events(store))
+    assert [one.kind for one in noted] == ["drift", "recovered"]
+    assert noted[1].detail == {"inspections": 2, "events": 1, "torn": 0}
+    assert [one.record.id for one in letters] == [
+        inspection(1).id, inspection(2).id, event(7).id, inspection(3).id, noted[1].id
+    ]  # fmt: skip
+    assert main(["verify", "--store", str(store.url.database)]) == 0
+    assert take_over(store, folder, WHEN) == []
+
+
+def test_a_torn_last_line_costs_no_other(store, folder):
+    path = killed(store, folder, [inspection(1), inspection(2)])
+    path.write_bytes(path.read_bytes()[:-20])
+    take_over(store, folder, WHEN)
+    assert [one.inspection.sequence for one in history(store, Question())] == [1]
+    assert next(iter(events(store))).detail == {"inspections": 1, "events": 0, "torn": 1}
+
+
+def test_a_line_that_is_alive_keeps_its_own(store, folder):
+    Recorder(store, a_run(), tell=lambda group: None, failed=pytest.fail).close(WHEN, 10.0)
+    journal = Journal(folder, store, a_run().id, [], pytest.fail)
+    journal.write(inspection(1))
+    assert take_over(store, folder, WHEN) == []
+    assert len(list(folder.iterdir())) == 1
+    journal.drop([inspection(1)])
+    assert journal.close() == ""
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_stored_is_dropped_and_the_file_stays_small(store, folder, monkeypatch):
+    monkeypatch.setattr(journals, "GROWN", 2_000)
+    journal = Journal(folder, store, a_run().id, [], pytest.fail)
+    for n in range(1, 101):
+        journal.write(inspection(n))
+        journal.drop([inspection(n - 3)])
+        (path,) = folder.iterdir()
+        assert path.stat().st_size < 6_000
+    lines = path.read_bytes().splitlines()[1:]
+    assert {json.loads(line)["inspection"]["sequence"] for line in lines} >= {98, 99, 100}
+    assert journal.close() == str(path)
+    (found,) = left(folder, store)
+    assert [one.sequence for one in found.records][-3:] == [98, 99, 100]
+
+
+def test_a_recorder_drops_what_it_has_committed(store, folder):
+    recorder = Recorder(
+        store, a_run(), tell=lambda group: None, failed=pytest.fail,
+        journal=Journal(folder, store, a_run().id, [], pytest.fail),
+    )  # fmt: skip
+    recorder.remember(inspection(1))
+    assert len(next(folder.iterdir()).read_bytes().splitlines()) == 2
+    recorder.put(lambda: inspection(1))
+    recorder.note(event(1))
+    assert recorder.close(WHEN, 10.0) == ""
+    assert list(folder.iterdir()) == []
+
+
+def test_other_stores_other_users_and_links_are_left_alone(store, folder, tmp_path):
+    path = killed(store, folder, [inspection(1)])
+    other = open_store(tmp_path / "other.db")
+    assert take_over(other, folder, WHEN) == []
+    other.dispose()
+    path.chmod(0o622)  # anybody could have written it
+    assert take_over(store, folder, WHEN) == []
+    path.chmod(0o600)
+    aside = path.rename(tmp_path / "aside")
+    path.symlink_to(aside)
+    assert take_over(store, folder, WHEN) == []
+    os.mkfifo(path.with_name(path.name.replace("r.journal", "s.journal")))
+    assert take_over(store, folder, WHEN) == []
+    with store.connect() as connection:
+        assert connection.execute(select(CHAIN)).all() == []
+
+
+def test_a_journal_of_a_run_that_the_store_does_not_know_stays_and_says_so(store, folder, tmp_path):
+    path = killed(store, folder, [inspection(1)])
+    (tmp_path / "line.db").unlink()
+    anew = open_store(tmp_path / "line.db")
+    (sentence,) = take_over(anew, folder, WHEN)
+    anew.dispose()
+    assert sentence == (
+        f"{path}: a killed line's results are left there: they are of a run that this store does not know; move it away"
+    )
+    assert path.exists()
+
+
+def test_where_it_can_not_be_written_the_line_goes_on_and_says_so_once(store, tmp_path):
+    said = []
+    journal = Journal(tmp_path / "nowhere", store, a_run().id, [], said.append)
+    journal.write(inspection(1))
+    journal.drop([inspection(1)])
+    assert journal.close() == ""
+    (sentence,) = said
+    assert "the journal can not be written (No such file or directory): if the line were killed" in sentence
+
+
+def test_a_disk_that_is_full_is_said_once(store, folder):
+    """/dev/full stands for a tmpfs without space."""
+    said = []
+    journal = Journal(folder, store, a_run().id, [], said.append)
+    journal._file.close()
+    with Path("/dev/full").open("ab", buffering=0) as journal._file:
+        journal.write(inspection(1))
+        journal.write(inspection(2))
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+
+
+@pytest.mark.parametrize("changed", [{}, ODD], ids=["plain", "odd"])
+def test_what_is_written_is_what_is_read(store, folder, changed):
+    killed(store, folder, [inspection(1, **changed), event(1)])
+    (found,) = left(folder, store)
+    first, second = found.records
+    assert repr(first) == repr(inspection(1, **changed))  # NaN is not equal to itself
+    assert second == event(1)
+    assert (found.run_id, found.boxes, found.torn) == (a_run().id, (BOX,), 0)
+
+
+def test_lines_that_nobody_has_written_are_torn(store, folder):
+    path = killed(store, folder, [inspection(1)])
+    with path.open("ab") as file:
+        file.write(b'[]\n{"inspection": {"id": "x"}}\n{"part": {}}\n\xff\n{}\nnull\n')
+    (found,) = left(folder, store)
+    assert (len(found.records), found.torn) == (1, 6)
+
+
+def test_memory_is_the_service_managers_folder_or_shared_memory():
+    assert memory({"RUNTIME_DIRECTORY": "/run/lineside/a:/run/other"}) == Path("/run/lineside/a")
+    assert memory({}) == (Path("/dev/shm") if Path("/dev/shm").is_dir() else Path("/tmp"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lineside.store.journal import Journal
+from lineside.store.open import open_store
+from lineside.store.recorder import Recorder
+from tests.store.rows import a_run, inspection
+store = open_store(Path(sys.argv[1]))
+journal = Journal(Path(sys.argv[2]), store, a_run().id, [], print)
+recorder = Recorder(store, a_run(), tell=lambda group: None, failed=print, journal=journal)
+for n in range(1, 51):
+    recorder.remember(inspection(n))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_kill_9(folder, tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "line.db", folder], cwd=Path(__file__).parents[2])
+    assert done.returncode == -9
+    engine = open_store(tmp_path / "line.db")
+    take_over(engine, folder, WHEN)
+    assert {one.inspection.sequence for one in history(engine, Question())} == set(range(1, 51))
+    engine.dispose()
