@@ -6,9 +6,9 @@ belt: [[seconds, counts per second], …] as JSON; the last one lasts for ever. 
 
 Prints its port, then one JSON line per write, and per new COUNT what its program does with the part:
     {"function": 15, "at": 0, "values": [true, false]}
-    {"sequence": 3, "verdict": 1, "passes": true}
+    {"sequence": 3, "verdict": 1, "reason": 1, "passes": true}
 and with a belt, when: the monotonic clock, and its counter, without wraps
-    {"sequence": 3, "verdict": 1, "passes": true, "ns": 123, "encoder": 456}
+    {"sequence": 3, "verdict": 1, "reason": 1, "passes": true, "ns": 123, "encoder": 456}
     {"read": 456, "ns": 123}
 """
 
@@ -56,7 +56,8 @@ async def seen(function: int, _start: int, at: int, _count: int, now: list, valu
         if REGISTERS[COUNT] != before:  # the program: a new count is a new verdict
             passes = COILS[:2] == [False, True] and REGISTERS[2] == 1 and (before + 1) % 65536 == REGISTERS[COUNT]
             passes = passes and REGISTERS[1] in (1, 8, 9, 10)
-            say(sequence=REGISTERS[4] << 16 | REGISTERS[5], verdict=REGISTERS[2], passes=passes, **when)
+            told = {"verdict": REGISTERS[2], "reason": REGISTERS[3]}
+            say(sequence=REGISTERS[4] << 16 | REGISTERS[5], **told, passes=passes, **when)
 
 
 async def main(count: int) -> None:

@@ -72,10 +72,10 @@ def test_coils_come_before_the_count_that_makes_them_count(tmp_path):
         {"function": 16, "at": 0, "values": [1, 1]},
         {"function": 15, "at": 0, "values": [False, True]},
         {"function": 16, "at": 2, "values": [1, 1, 1, 4464, 0, 1, 0, 0, 0, 0, 1]},
-        {"sequence": 70_000, "verdict": 1, "passes": True},
+        {"sequence": 70_000, "verdict": 1, "reason": 1, "passes": True},
         {"function": 15, "at": 0, "values": [True, False]},
         {"function": 16, "at": 2, "values": [3, 3, 1, 4465, 0, 1, 0, 0, 0, 1, 2]},
-        {"sequence": 70_001, "verdict": 3, "passes": False},
+        {"sequence": 70_001, "verdict": 3, "reason": 3, "passes": False},
         {"function": 15, "at": 0, "values": [True, False]},
         {"function": 16, "at": 0, "values": [2, 3]},
     ]
