@@ -3,7 +3,7 @@
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
 Engine: EfficientNet-Lite0 as a bundle has it (one graph from raw pictures; random weights: they cost the same), ONNX
-Runtime, float32, all cores. In every round the bare engine and the whole line (station, SQLite store with
+Runtime, float32, all cores. In every round the bare engine and the whole line (station, journal, SQLite store with
 synchronous = FULL, CSV sink) take the same pictures one after the other, so that both see the same load of the machine.
 
 overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds
@@ -69,6 +69,7 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
     from lineside.line.sink.sink import Sink
     from lineside.line.source.frame import Frame, Source
     from lineside.line.view import only
+    from lineside.store.journal import memory
     from lineside.store.open import open_store
 
     graph = folder / f"{size[0]}.onnx"
@@ -88,7 +89,7 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
             engine.infer(pictures[n % 8][None])
         bare = parts / (time.perf_counter() - begun)
         frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
-        summary = run(only(engine, Source("memory:", frames, parts)), sinks, store)
+        summary = run(only(engine, Source("memory:", frames, parts)), sinks, store, journal=memory({}))
         assert summary.stored == summary.parts == parts
         assert summary.parts_per_second is not None
         shares.append(summary.parts_per_second / bare)

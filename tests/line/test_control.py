@@ -39,3 +39,26 @@ def test_the_deadline_counts_until_the_gate_acts_not_until_the_engine_has_answer
     line.handle(Answer(Answered(Part("p1", 1), decision, 5 * MS), decision=decision))
     assert gate == [leaves]
     assert took_ms == [handled_ms]
+
+
+def test_a_late_camera_of_a_part_that_is_gone_is_not_inferred():
+    """Camera b's picture of part 1 comes behind a's of part 2, and part 1's verdict has left at its deadline."""
+    clock, asked = SimpleNamespace(ns=0), []
+    line = Line(
+        Station(20 * MS, cameras=("a", "b")),
+        actuate=lambda *_: None,
+        infer=lambda camera, product, frame: asked.append((camera, frame.sequence)),
+        remember=lambda *_: None,
+        record=lambda *_: None,
+        halt=threading.Event(),
+        now_ns=lambda: clock.ns,
+    )
+    line.begin("", start=True)
+    for n, camera in ((1, "a"), (2, "a"), (1, "b"), (3, "a"), (3, "b")):
+        clock.ns += 6 * MS
+        line.handle(Taken(Frame(f"p{n}", n, f"{n}.png", picture=picture(RED)), clock.ns, 0.0, camera))
+    assert asked == [("a", 1), ("a", 2)]  # two at the engine
+    decision = decider(CLASSES, ("good",), point())(logits_of(picture(RED)[None])[0])
+    for n in (1, 2):
+        line.handle(Answer(Answered(Part(f"p{n}", n), decision, clock.ns, "a"), decision=decision))
+    assert asked[2:] == [("a", 3), ("b", 3)]

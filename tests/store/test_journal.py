@@ -18,12 +18,19 @@ from lineside.store.journal import Journal, left, memory
 from lineside.store.open import open_store
 from lineside.store.outbox import Box, page
 from lineside.store.recorder import Recorder
+from lineside.store.records import Given
 from lineside.store.tables import CHAIN
 from lineside.store.takeover import take_over
 from tests.store.rows import WHEN, a_run, event, inspection
 
 BOX = Box("mqtt://b/t", 99, events=True)
-ODD = {"score": float("nan"), "views": [{"camera": "a", "sha256": None}], "product": "m8", "detail": "ä\n"}
+ODD = {"product": "m8", "detail": "ä\n", "truth": "good", "total_ms": 0.25}
+
+
+def given(n, **changed) -> Given:
+    """What is remembered of rows.inspection(n)."""
+    whole = inspection(n, **changed)
+    return Given(**{field.name: getattr(whole, field.name) for field in dataclasses.fields(Given)})
 
 
 @pytest.fixture
@@ -47,7 +54,7 @@ def killed(store, folder, records, committed=()) -> Path:
         recorder.put(lambda one=one: one)
     recorder.close(WHEN, 10.0)
     journal = Journal(folder, store, a_run().id, [BOX], pytest.fail)
-    for one in (*committed, *records):
+    for one in records:
         journal.write(one)
     (path,) = folder.iterdir()
     journal._file.close()  # as the kernel does it: the lock is gone, the file is not
@@ -55,12 +62,13 @@ def killed(store, folder, records, committed=()) -> Path:
 
 
 def test_what_a_dead_line_left_is_stored_once_in_order_and_told(store, folder):
-    path = killed(store, folder, [inspection(2, **ODD), event(7), inspection(3)], committed=[inspection(1)])
+    path = killed(store, folder, [given(2, **ODD), event(7), given(3)], committed=[inspection(1)])
     (sentence,) = take_over(store, folder, WHEN)
     assert sentence.endswith("2 results and 1 events are taken over from its journal")
     assert not path.exists()
     found = [one.inspection for one in history(store, Question())]
-    assert found == [inspection(1), dataclasses.replace(inspection(2, **ODD), score=None), inspection(3)]
+    assert found == [inspection(1), given(2, **ODD).inspection(), given(3).inspection()]
+    assert (found[1].verdict, found[1].detail, found[1].score) == ("accept", "ä\n", None)
     with store.connect() as connection:
         letters = page(connection, BOX.key, 99)
     noted = list(events(store))
@@ -74,7 +82,7 @@ def test_what_a_dead_line_left_is_stored_once_in_order_and_told(store, folder):
 
 
 def test_a_torn_last_line_costs_no_other(store, folder):
-    path = killed(store, folder, [inspection(1), inspection(2)])
+    path = killed(store, folder, [given(1), given(2)])
     path.write_bytes(path.read_bytes()[:-20])
     take_over(store, folder, WHEN)
     assert [one.inspection.sequence for one in history(store, Question())] == [1]
@@ -84,7 +92,7 @@ def test_a_torn_last_line_costs_no_other(store, folder):
 def test_a_line_that_is_alive_keeps_its_own(store, folder):
     Recorder(store, a_run(), tell=lambda group: None, failed=pytest.fail).close(WHEN, 10.0)
     journal = Journal(folder, store, a_run().id, [], pytest.fail)
-    journal.write(inspection(1))
+    journal.write(given(1))
     assert take_over(store, folder, WHEN) == []
     assert len(list(folder.iterdir())) == 1
     journal.drop([inspection(1)])
@@ -96,12 +104,12 @@ def test_what_is_stored_is_dropped_and_the_file_stays_small(store, folder, monke
     monkeypatch.setattr(journals, "GROWN", 2_000)
     journal = Journal(folder, store, a_run().id, [], pytest.fail)
     for n in range(1, 101):
-        journal.write(inspection(n))
+        journal.write(given(n))
         journal.drop([inspection(n - 3)])
         (path,) = folder.iterdir()
         assert path.stat().st_size < 6_000
     lines = path.read_bytes().splitlines()[1:]
-    assert {json.loads(line)["inspection"]["sequence"] for line in lines} >= {98, 99, 100}
+    assert {json.loads(line)["given"]["sequence"] for line in lines} >= {98, 99, 100}
     assert journal.close() == str(path)
     (found,) = left(folder, store)
     assert [one.sequence for one in found.records][-3:] == [98, 99, 100]
@@ -112,7 +120,7 @@ def test_a_recorder_drops_what_it_has_committed(store, folder):
         store, a_run(), tell=lambda group: None, failed=pytest.fail,
         journal=Journal(folder, store, a_run().id, [], pytest.fail),
     )  # fmt: skip
-    recorder.remember(inspection(1))
+    recorder.remember(given(1))
     assert len(next(folder.iterdir()).read_bytes().splitlines()) == 2
     recorder.put(lambda: inspection(1))
     recorder.note(event(1))
@@ -121,7 +129,7 @@ def test_a_recorder_drops_what_it_has_committed(store, folder):
 
 
 def test_other_stores_other_users_and_links_are_left_alone(store, folder, tmp_path):
-    path = killed(store, folder, [inspection(1)])
+    path = killed(store, folder, [given(1)])
     other = open_store(tmp_path / "other.db")
     assert take_over(other, folder, WHEN) == []
     other.dispose()
@@ -138,7 +146,7 @@ def test_other_stores_other_users_and_links_are_left_alone(store, folder, tmp_pa
 
 
 def test_a_journal_of_a_run_that_the_store_does_not_know_stays_and_says_so(store, folder, tmp_path):
-    path = killed(store, folder, [inspection(1)])
+    path = killed(store, folder, [given(1)])
     (tmp_path / "line.db").unlink()
     anew = open_store(tmp_path / "line.db")
     (sentence,) = take_over(anew, folder, WHEN)
@@ -152,7 +160,7 @@ def test_a_journal_of_a_run_that_the_store_does_not_know_stays_and_says_so(store
 def test_where_it_can_not_be_written_the_line_goes_on_and_says_so_once(store, tmp_path):
     said = []
     journal = Journal(tmp_path / "nowhere", store, a_run().id, [], said.append)
-    journal.write(inspection(1))
+    journal.write(given(1))
     journal.drop([inspection(1)])
     assert journal.close() == ""
     (sentence,) = said
@@ -165,26 +173,26 @@ def test_a_disk_that_is_full_is_said_once(store, folder):
     journal = Journal(folder, store, a_run().id, [], said.append)
     journal._file.close()
     with Path("/dev/full").open("ab", buffering=0) as journal._file:
-        journal.write(inspection(1))
-        journal.write(inspection(2))
+        journal.write(given(1))
+        journal.write(given(2))
     assert len(said) == 1
     assert "No space left on device" in said[0]
 
 
 @pytest.mark.parametrize("changed", [{}, ODD], ids=["plain", "odd"])
 def test_what_is_written_is_what_is_read(store, folder, changed):
-    killed(store, folder, [inspection(1, **changed), event(1)])
+    killed(store, folder, [given(1, **changed), event(1)])
     (found,) = left(folder, store)
     first, second = found.records
-    assert repr(first) == repr(inspection(1, **changed))  # NaN is not equal to itself
+    assert first == given(1, **changed).inspection()
     assert second == event(1)
     assert (found.run_id, found.boxes, found.torn) == (a_run().id, (BOX,), 0)
 
 
 def test_lines_that_nobody_has_written_are_torn(store, folder):
-    path = killed(store, folder, [inspection(1)])
+    path = killed(store, folder, [given(1)])
     with path.open("ab") as file:
-        file.write(b'[]\n{"inspection": {"id": "x"}}\n{"part": {}}\n\xff\n{}\nnull\n')
+        file.write(b'[]\n{"given": {"id": "x"}}\n{"part": {}}\n\xff\n{}\nnull\n')
     (found,) = left(folder, store)
     assert (len(found.records), found.torn) == (1, 6)
 
@@ -200,12 +208,14 @@ from pathlib import Path
 from lineside.store.journal import Journal
 from lineside.store.open import open_store
 from lineside.store.recorder import Recorder
-from tests.store.rows import a_run, inspection
+from lineside.store.records import Given
+from tests.store.test_journal import given
+from tests.store.rows import a_run
 store = open_store(Path(sys.argv[1]))
 journal = Journal(Path(sys.argv[2]), store, a_run().id, [], print)
 recorder = Recorder(store, a_run(), tell=lambda group: None, failed=print, journal=journal)
 for n in range(1, 51):
-    recorder.remember(inspection(n))
+    recorder.remember(given(n))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -2,7 +2,8 @@
 
 Messages come from the cameras (Taken, SourceEnd), the engine (Answer, Drifted), the recorder and the gate (Lost), from
 people and PLCs (Asked) and from outside (Finish). Here they become events of the station, and its actions become calls:
-remember (in memory), then actuate, then record. All of it runs in the main thread, and none of it waits.
+remember (in memory), then actuate, then the engine gets its next picture, then record. All of it runs in the main
+thread, and none of it waits.
 
 A part that several cameras see is triggered by the first of its frames; frames of one number belong to one part. That
 they really show the same part is checked by the time at which they were taken, and of files by their names: cameras out
@@ -43,6 +44,7 @@ from lineside.line.source.frame import Frame
 from lineside.line.states import EXECUTING, NEVER_LATE
 
 MAX_WAIT_S = 3600.0  # to wake once too often is harmless; to ask a lock for a thousand years is an error
+AHEAD = 2  # pictures at the engine: one that it works on, one that it finds when it comes back
 GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
 
 
@@ -149,7 +151,9 @@ class Line:
         self._captured_ns: dict[str, int] = {}  # of each camera's last picture
         self._least_ns: int | None = None  # between two pictures of one camera
         self._open = set(state.cameras)
-        self._engine_busy = self._over = False
+        self._at_engine = 0  # pictures that it has not answered
+        self._left: deque[tuple[Result, Flight, float]] = deque()  # verdicts that are to be recorded
+        self._over = False
         self._who = ""  # has ordered what is being done
         self._give_up_ns: int | None = None  # when nothing is waited for any more
         self.state = state
@@ -178,6 +182,7 @@ class Line:
         """Nothing is waited for any more."""
         self._over = True
         self._step(End(self._now_ns()))
+        self._write_down()
 
     def patience_s(self) -> float | None:
         """How long nothing may happen before `wake`; None: for ever."""
@@ -193,6 +198,7 @@ class Line:
         else:
             self._step(Tick(now))
         self._feed()
+        self._write_down()
 
     def handle(self, message: Message) -> None:
         match message:
@@ -204,7 +210,7 @@ class Line:
                 self._take(camera, frame, time_ns)
                 self._miss()
             case Answer(event):
-                self._engine_busy = False
+                self._at_engine -= 1
                 if flight := self._flights.get(event.part.sequence):
                     flight.answers[event.camera] = message
                 self._step(replace(event, time_ns=self._now_ns()))  # the gate acts now, not when the engine answered
@@ -223,6 +229,7 @@ class Line:
                 self.finishing = True
                 self._leave()
         self._feed()
+        self._write_down()
 
     def _feed(self) -> None:
         """Keep the engine busy: after a verdict, never before it."""
@@ -232,12 +239,15 @@ class Line:
                 for camera, frame in self._ready.pop(number).items():
                     self._take(camera, frame, self._now_ns())
                 self._miss()
-        while self._waiting and self._waiting[0][1].sequence not in self._flights:
-            self._waiting.popleft()  # its verdict has left already: not worth an inference, nor its memory
-        if self._waiting and not self._engine_busy:
-            self._engine_busy = True
-            camera, frame = self._waiting.popleft()
-            self._infer(camera, self._flights[frame.sequence].product, frame)
+        while self._waiting:
+            camera, frame = self._waiting[0]
+            flight = self._flights.get(frame.sequence)
+            if flight and self._at_engine >= AHEAD:
+                break
+            self._waiting.popleft()
+            if flight:  # else its verdict has left already: not worth an inference, nor its memory
+                self._at_engine += 1
+                self._infer(camera, flight.product, frame)
 
     def _take(self, camera: str, frame: Frame, time_ns: int) -> None:
         """One camera's frame: it triggers its part, or joins the others of it."""
@@ -273,6 +283,7 @@ class Line:
             self._who = ""
         elif not stands:
             refused = "it came to the station too late: who ordered it had been told that the line does not answer"
+        self._write_down()
         if asked.order != STATUS:
             self._obeyed(asked, refused)
         asked.reply(Reply(refused, self.state.state, self.state.product, self.state.detail))
@@ -331,8 +342,9 @@ class Line:
                     self.last_ns = self._now_ns()
                 case Record(result):
                     flight = self._flights.pop(result.part.sequence)
-                    self._record(result, flight, (self.last_ns - result.triggered_ns) / 1e6)
+                    self._left.append((result, flight, (self.last_ns - result.triggered_ns) / 1e6))
                 case Changed():
+                    self._write_down()  # first what came before it
                     self._follow(action)
                 case Refused(_, why):
                     refused = why
@@ -340,13 +352,18 @@ class Line:
             self._fault(failure)
         return refused
 
+    def _write_down(self) -> None:
+        """Record the verdicts that have left: beside the engine's work, not before it."""
+        while self._left:
+            self._record(*self._left.popleft())
+
     def _keep(self, result: Result) -> str:
         """A result, before its verdict leaves; what went wrong."""
         try:
             ms = (self._now_ns() - result.triggered_ns) / 1e6
             self._remember(result, self._flights[result.part.sequence], ms)
         except Exception as error:
-            return f"the result of part {result.part.part_id} can not be made: {type(error).__name__}: {error}"
+            return f"the result of part {result.part.part_id} can not be remembered: {type(error).__name__}: {error}"
         return ""
 
     def _follow(self, change: Changed) -> None:

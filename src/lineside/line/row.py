@@ -1,8 +1,9 @@
-"""What is kept of a part: its row for the store and the sinks, made before the verdict leaves and finished after it."""
+"""What is kept of a part: its row for the store and the sinks, made in the recorder's thread after the verdict left;
+and what is remembered of it before."""
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from lineside.line.decide import Answer
 from lineside.line.events import WORST_LAST, Result, Word
 from lineside.line.source.frame import Frame
-from lineside.store.records import Inspection, printable
+from lineside.store.records import Given, Inspection, printable
 from lineside.tasks.classify.decode import scores
 
 
@@ -22,7 +23,7 @@ class Flight:
     product: str
     frames: dict[str, Frame]  # by camera, as they come
     answers: dict[str, Answer] = field(default_factory=dict)  # those that came before the verdict
-    row: Inspection | None = None  # made before the verdict leaves
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # of its result
 
     @property
     def frame(self) -> Frame:
@@ -43,31 +44,46 @@ def stages_ms(flight: Flight, total_ms: float) -> dict[str, float | None]:
     }
 
 
+def given(run_id: str, result: Result, flight: Flight, wall: datetime, total_ms: float, product: str | None) -> Given:
+    """What is remembered of a part before its verdict leaves."""
+    return Given(
+        id=flight.id,
+        run_id=run_id,
+        sequence=result.part.sequence,
+        part_id=printable(result.part.part_id),
+        name=printable(flight.frame.name),
+        verdict=result.verdict,
+        reason=result.reason,
+        detail=printable(result.detail),
+        truth=flight.frame.truth,
+        decided=wall,
+        total_ms=total_ms,
+        product=product,
+    )
+
+
 def inspection(
     run_id: str,
     classes: Mapping[str, tuple[str, ...]],  # by camera, of the part's product
     result: Result,
     flight: Flight,
-    wall: datetime,  # when its verdict leaves, aware
+    wall: datetime,  # when its verdict left, aware
     total_ms: float,
     product: str | None,
 ) -> Inspection:
-    """The row of one part: what the camera that decided it has said, and where there are several, what each has.
-
-    The pictures' hashes are not in it: they take a millisecond a megapixel.
-    """
+    """The row of one part: what the camera that decided it has said, and where there are several, what each has."""
     deciding = _deciding(result, flight)
     frame = flight.frames.get(deciding, flight.frame)
     times = stages_ms(flight, total_ms)
     cameras = list(classes)
     several = len(cameras) > 1
     return Inspection(
-        id=uuid.uuid4().hex,
+        id=flight.id,
         run_id=run_id,
         sequence=result.part.sequence,
         part_id=printable(result.part.part_id),
         name=printable(frame.name),
-        sha256=None,
+        sha256=frame.sha256() or None,
         **_said(flight.answers.get(deciding), classes.get(deciding, ())),
         verdict=result.verdict,
         reason=result.reason,
@@ -84,20 +100,6 @@ def inspection(
     )
 
 
-def finished(made: Inspection, result: Result, flight: Flight, wall: datetime, total_ms: float) -> Inspection:
-    """With the pictures' hashes, and the time when the verdict left."""
-    hashes = {camera: frame.sha256() or None for camera, frame in flight.frames.items()}
-    views = made.views and [view | {"sha256": hashes.get(view["camera"])} for view in made.views]
-    return replace(
-        made,
-        sha256=hashes.get(_deciding(result, flight), hashes[next(iter(flight.frames))]),
-        views=views,
-        captured=wall - timedelta(milliseconds=total_ms),
-        decided=wall,
-        total_ms=total_ms,
-    )
-
-
 def _view(camera: str, classes: tuple[str, ...], result: Result, flight: Flight) -> dict[str, Any]:
     """What one of several cameras has seen and said."""
     frame, answer = flight.frames.get(camera), flight.answers.get(camera)
@@ -105,7 +107,7 @@ def _view(camera: str, classes: tuple[str, ...], result: Result, flight: Flight)
     return {
         "camera": camera,
         "name": printable(frame.name) if frame else None,
-        "sha256": None,
+        "sha256": (frame.sha256() or None) if frame else None,
         **_said(answer, classes),
         "verdict": word.verdict if word else None,
         "reason": word.reason if word else None,

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lineside import __version__
-from lineside.errors import LineError, SettingsError
+from lineside.errors import SettingsError
 from lineside.line import note, said, snapshot
 from lineside.line.camera import Conveyor, Door, Room, take
 from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
@@ -48,7 +48,7 @@ from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
-from lineside.line.row import Flight, finished, inspection, stages_ms
+from lineside.line.row import Flight, given, inspection, stages_ms
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink, Standing
 from lineside.line.source.frame import Frame, Source
@@ -231,17 +231,16 @@ def run(
         )
 
     def remember(result: Result, flight: Flight, total_ms: float) -> None:
-        made = None if products == (PRODUCT,) else flight.product
-        flight.row = inspection(row.id, classes[flight.product], result, flight, datetime.now(UTC), total_ms, made)
-        recorder.remember(flight.row)
+        recorder.remember(given(row.id, result, flight, datetime.now(UTC), total_ms, told_product(flight)))
+
+    def told_product(flight: Flight) -> str | None:
+        return None if products == (PRODUCT,) else flight.product
 
     def record(result: Result, flight: Flight, total_ms: float) -> None:
         wall = datetime.now(UTC)
 
         def make() -> Inspection:
-            if flight.row is None:
-                raise LineError(f"the result of part {result.part.part_id} could not be made; its verdict has left")
-            made = finished(flight.row, result, flight, wall, total_ms)
+            made = inspection(row.id, classes[flight.product], result, flight, wall, total_ms, told_product(flight))
             return keeper.offer(made, *flight.frames.values()) if keeper else made
 
         recorder.put(make)

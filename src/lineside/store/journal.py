@@ -1,10 +1,10 @@
 """The journal: what was decided, in memory that outlives the process, until the store has it.
 
 A verdict leaves before the disk has it (recorder.py), so who kills the process would take with it what waits for its
-commit. Therefore every record is first appended here, to a file in a file system that is memory (tmpfs): that waits for
-no disk, as a file beside the store might, and it belongs to the kernel, not to the process. The next line on the same
-store takes over what a dead one has left (takeover.py). A power cut takes the journal with it: what that costs is what
-the last commit did not have.
+commit. Therefore every verdict, and every event, is first appended here, to a file in a file system that is memory
+(tmpfs): that waits for no disk, as a file beside the store might, and it belongs to the kernel, not to the process. The
+next line on the same store takes over what a dead one has left (takeover.py). A power cut takes the journal with it:
+what that costs is what the last commit did not have.
 
 One file a run, NAME-RUN.journal: a header, then a record a line, as JSON. Its lock says that its line is alive. What is
 committed is dropped by writing the rest to a new file when the old one has grown; at the end an empty journal is
@@ -19,7 +19,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,13 +27,14 @@ from typing import Any, BinaryIO
 from sqlalchemy import Engine
 
 from lineside.store.open import identity
-from lineside.store.outbox import NAMES, Box
-from lineside.store.records import Event, Inspection
+from lineside.store.outbox import Box
+from lineside.store.records import Event, Given, Inspection
 
 FORMAT = 1
 GROWN = 2**18  # bytes; so much is written before what is committed is dropped
-TIMES = ("captured", "decided", "at")
-KINDS: Mapping[type[Inspection | Event], str] = {Inspection: "inspection", Event: "event"}
+TIMES = ("decided", "at")
+KINDS: Mapping[type[Given] | type[Event], str] = {Given: "given", Event: "event"}
+NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Journal:
         except OSError as error:
             self._fail(error)
 
-    def write(self, record: Inspection | Event) -> None:
+    def write(self, record: Given | Event) -> None:
         """Keep it. Takes some microseconds and never waits for a disk."""
         kind = type(record)
         line = _line({KINDS[kind]: {name: getattr(record, name) for name in NAMES[kind]}})
@@ -202,7 +203,8 @@ def _record(said: Any) -> Inspection | Event:
     ((said_kind, values),) = said.items()
     kind = next(kind for kind, name in KINDS.items() if name == said_kind)
     times = {name: datetime.fromisoformat(values[name]) for name in TIMES if name in values}
-    return kind(**values | times)
+    found = kind(**values | times)
+    return found.inspection() if isinstance(found, Given) else found
 
 
 def _line(said: Mapping[str, Any]) -> bytes:

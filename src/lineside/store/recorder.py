@@ -37,7 +37,7 @@ from lineside.store import outbox
 from lineside.store.chain import Link, append, run_hash, run_of
 from lineside.store.journal import Journal
 from lineside.store.open import where, why
-from lineside.store.records import Event, Inspection, Run
+from lineside.store.records import Event, Given, Inspection, Run
 from lineside.store.tables import EVENT, INSPECTION, RUN
 
 GATHER_S = (
@@ -92,10 +92,10 @@ class Recorder:
         """Room for one more inspection; False if there was none in time. Every `put` gives its room back later."""
         return self._free.acquire(timeout=timeout_s)
 
-    def remember(self, inspection: Inspection) -> None:
-        """Keep an inspection before its verdict leaves; the same, finished, is `put` when it has left."""
+    def remember(self, given: Given) -> None:
+        """Keep a verdict before it leaves; its inspection is `put` when it has left."""
         if self._journal:
-            self._journal.write(inspection)
+            self._journal.write(given)
 
     def put(self, make: Make) -> None:
         """Hand over one inspection; returns at once."""

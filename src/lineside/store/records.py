@@ -1,7 +1,7 @@
 """A run, an inspection, an event, as the store keeps them and as sinks tell them. Fields are columns of tables.py."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 
@@ -43,6 +43,50 @@ class Inspection:
     total_ms: float
     product: str | None = None  # of the line that has several; and from here on: fields that older stores have not
     views: list[dict[str, Any]] | None = None  # what each camera saw, where there are several
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A verdict that is about to leave; its Inspection, under the same id, is made when it has left."""
+
+    id: str
+    run_id: str
+    sequence: int
+    part_id: str
+    name: str
+    verdict: str
+    reason: str
+    detail: str
+    truth: str | None
+    decided: datetime
+    total_ms: float
+    product: str | None
+
+    def inspection(self) -> Inspection:
+        """All that is known of it where its Inspection was never made."""
+        return Inspection(
+            id=self.id,
+            run_id=self.run_id,
+            sequence=self.sequence,
+            part_id=self.part_id,
+            name=self.name,
+            sha256=None,
+            label=None,
+            score=None,
+            scores=None,
+            margin=None,
+            verdict=self.verdict,
+            reason=self.reason,
+            detail=self.detail,
+            truth=self.truth,
+            captured=self.decided - timedelta(milliseconds=self.total_ms),
+            decided=self.decided,
+            decode_ms=None,
+            infer_ms=None,
+            decide_ms=None,
+            total_ms=self.total_ms,
+            product=self.product,
+        )
 
 
 KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures", "recovered")  # of events

@@ -1,7 +1,7 @@
 """What a line that was killed had decided, and its store does not have: stored by the next line on that store.
 
 The records keep their ids and their run, and go into the chain and into the outboxes of that run's sinks, behind what
-is there. Their pictures are gone, and so are the pictures' hashes, which are computed after the verdict. An event
+is there. What is made of a result after its verdict has left is gone: the picture and its hash, the scores. An event
 "recovered" says what was taken over.
 """
 
