@@ -2,12 +2,15 @@
 
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
-Engine: EfficientNet-Lite0 as a bundle has it (one graph from raw pictures; random weights: they cost the same), ONNX
-Runtime, float32, all cores. In every round the bare engine and the whole line (station, journal, SQLite store with
+Engine: EfficientNet-Lite0 (the quickest net here, so the hardest case) and ResNet-50 as a bundle has them (one graph
+from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare engine and the whole line (station, journal, SQLite store with
 synchronous = FULL, CSV sink) take the same pictures one after the other, so that both see the same load of the machine.
 
-overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds
-share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds
+overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds, each
+              part triggered when the one before has its verdict
+share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds.
+              sustained: parts come faster than they can be judged, up to 16 are in flight.
+              one by one: each part is triggered when the one before has its verdict
 commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
 """
 
@@ -23,17 +26,22 @@ import numpy as np
 
 from benchmarks import record
 
-SIZES = {"192 x 192": (192, 192), "1 megapixel": (1000, 1000)}  # height, width
+LITE, HEAVY = "efficientnet_lite0", "resnet50"
+ROWS = {  # net, height, width
+    "192 x 192": (LITE, 192, 192),
+    "1 megapixel": (LITE, 1000, 1000),
+    "1 megapixel, ResNet-50": (HEAVY, 1000, 1000),
+}
 CLASSES = ("defective", "good")
 
 
-def export(path: Path) -> None:
+def export(path: Path, name: str = LITE) -> None:
     """In a process of its own: the line's must not have torch in it."""
     from lineside.bundle.export import to_onnx
     from lineside.nets.catalog import NETS
     from lineside.nets.input import Input
 
-    net = NETS["efficientnet_lite0"]
+    net = NETS[name]
     entry = Input(net.size_px, net.mean, net.std)
     path.write_bytes(to_onnx(net.build(len(CLASSES)).eval(), entry, 1.0))
 
@@ -63,8 +71,8 @@ def model(graph: bytes):
     return Model(Path("lite0.bundle"), manifest, "0" * 64, served, open_model("onnxruntime", graph, "float32"))
 
 
-def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
-    from lineside.line.run import run
+def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
+    from lineside.line.run import Pace, run
     from lineside.line.sink.catalog import open_sink
     from lineside.line.sink.sink import Sink
     from lineside.line.source.frame import Frame, Source
@@ -72,31 +80,39 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
     from lineside.store.journal import memory
     from lineside.store.open import open_store
 
-    graph = folder / f"{size[0]}.onnx"
-    worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph,))
+    name = f"{net}-{size[0]}"
+    graph = folder / f"{name}.onnx"
+    worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph, net))
     worker.start()
     worker.join()
     engine = model(graph.read_bytes())
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for _ in range(8)]
     told: list = []
-    sinks = [open_sink(f"csv:{folder}/{size[0]}.csv"), Sink("list:", told.extend, lambda: None)]
-    store = open_store(folder / f"{size[0]}.db")
-    shares, bare_ms = [], []
+    sinks = [open_sink(f"csv:{folder}/{name}.csv"), Sink("list:", told.extend, lambda: None)]
+    store = open_store(folder / f"{name}.db")
+    bare_ms: list[float] = []
+    shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
+    one_by_one: list = []
     for _ in range(rounds):
         begun = time.perf_counter()
         for n in range(parts):
             engine.infer(pictures[n % 8][None])
         bare = parts / (time.perf_counter() - begun)
-        frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
-        summary = run(only(engine, Source("memory:", frames, parts)), sinks, store, journal=memory({}))
-        assert summary.stored == summary.parts == parts
-        assert summary.parts_per_second is not None
-        shares.append(summary.parts_per_second / bare)
         bare_ms.append(1000 / bare)
+        for way, max_fps in (("one by one", None), ("sustained", 1e4)):
+            frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
+            source, pace = Source("memory:", frames, parts), Pace(max_fps=max_fps)
+            told.clear()
+            summary = run(only(engine, source), sinks, store, pace=pace, journal=memory({}))
+            assert summary.stored == summary.parts == parts
+            assert summary.parts_per_second is not None
+            shares[way].append(summary.parts_per_second / bare)
+            one_by_one += told if max_fps is None else []
     store.dispose()
-    over = np.array([one.total_ms - one.infer_ms for one in told])
+    over = np.array([one.total_ms - one.infer_ms for one in one_by_one])
     return {
+        "net": net,
         "picture": list(size),
         "parts": len(over),
         "rounds": rounds,
@@ -106,9 +122,12 @@ def measure(size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dic
             "p99": round(float(np.quantile(over, 0.99)), 3),
         },
         "share_of_engine_rate": {
-            "median": round(float(np.median(shares)), 3),
-            "least": round(min(shares), 3),
-            "greatest": round(max(shares), 3),
+            way: {
+                "median": round(float(np.median(found)), 3),
+                "least": round(min(found), 3),
+                "greatest": round(max(found), 3),
+            }
+            for way, found in shares.items()
         },
     }
 
@@ -158,7 +177,10 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=120, help="per round")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        rows = {name: measure(size, args.rounds, args.parts, Path(folder)) for name, size in SIZES.items()}
+        rows = {
+            name: measure(net, (height, width), args.rounds, args.parts, Path(folder))
+            for name, (net, height, width) in ROWS.items()
+        }
         rows["commit_ms"] = commits(Path(folder))
     packages = ("numpy", "onnxruntime", "sqlalchemy")
     path = record.write("line_overhead", (__doc__ or "").splitlines()[0], rows, packages)
