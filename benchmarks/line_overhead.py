@@ -3,8 +3,9 @@
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
 Engine: EfficientNet-Lite0 (the quickest net here, so the hardest case) and ResNet-50 as a bundle has them (one graph
-from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare engine and the whole line (station, journal, SQLite store with
-synchronous = FULL, CSV sink) take the same pictures one after the other, so that both see the same load of the machine.
+from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare engine
+and the whole line (station, journal, SQLite store with synchronous = FULL, CSV sink) take the same pictures one after
+the other, so that both see the same load of the machine.
 
 overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds, each
               part triggered when the one before has its verdict
