@@ -12,7 +12,7 @@ from lineside.line.source.frame import Frame
 from lineside.store import outbox
 from lineside.store.audit import audit
 from lineside.store.events import events
-from lineside.store.open import open_store, reading
+from lineside.store.open import reading
 from lineside.store.outbox import Box
 from lineside.store.picture_check import check
 from lineside.store.pictures import open_folder
@@ -23,13 +23,6 @@ from tests.store.rows import WHEN, a_run, inspection
 
 HOST = "press-3"
 BOX = Box("mqtt://b/t", 999, events=True)
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 class Line:

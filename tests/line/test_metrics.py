@@ -24,7 +24,6 @@ from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import BOUNDS_MS, Window, _since_s
 from lineside.line.source.frame import Counts, Frame, Source, counted
 from lineside.line.states import STATES
-from lineside.store.open import open_store
 from tests.line.gate.doubles import plc
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
 
@@ -44,13 +43,6 @@ def scrape(url: str, context=None) -> dict[str, dict[tuple[tuple[str, str], ...]
             assert key not in at, f"{sample.name}{key} is there twice"
             at[key] = sample.value
     return found
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 class Deaf:

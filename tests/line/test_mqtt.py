@@ -21,7 +21,6 @@ from lineside.line.sink.durable import Durable
 from lineside.line.sink.message import message, payload
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
-from lineside.store.open import open_store
 from lineside.store.outbox import Box, Letter
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
@@ -35,13 +34,6 @@ def broker(tmp_path):
     broker = Mosquitto(tmp_path).start()
     yield broker
     broker.stop()
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 def source(*colors) -> Source:

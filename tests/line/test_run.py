@@ -35,13 +35,6 @@ def frame(sequence: int, color=RED, truth=None, **given) -> Frame:
     return Frame(f"p{sequence}", sequence, f"{sequence}.png", truth=truth, **given)
 
 
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
-
-
 def rows(store, columns="*"):
     with sqlite3.connect(store.url.database) as connection:
         found = connection.execute(f"SELECT {columns} FROM inspection ORDER BY sequence").fetchall()

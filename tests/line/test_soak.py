@@ -19,7 +19,6 @@ from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import Window
 from lineside.line.soak import MOST, Hearing, Kept, Sampler, kept, soak
 from lineside.line.source.frame import Counts, Frame, Source, counted
-from lineside.store.open import open_store
 from lineside.store.tables import CHAIN, INSPECTION
 from tests.line.gate.doubles import plc
 from tests.line.tiny import BLUE, RED, logits_of, picture, run, stub
@@ -41,13 +40,6 @@ class Quick:
 
     def close(self):
         pass
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 def source(parts=60):

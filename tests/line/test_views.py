@@ -16,15 +16,7 @@ from lineside.line.desk import Desk, Request, send
 from lineside.line.run import Pace, run
 from lineside.line.source.frame import Frame, Source
 from lineside.line.view import View, only
-from lineside.store.open import open_store
 from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 def rows(store, query):

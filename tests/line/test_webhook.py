@@ -14,7 +14,6 @@ from lineside.errors import LineError, SettingsError
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.signature import HEADER, sign, verify
 from lineside.line.source.frame import Frame, Source
-from lineside.store.open import open_store
 from lineside.store.outbox import Letter
 from tests.line.test_mqtt import certificates
 from tests.line.tiny import RED, picture, run, stub
@@ -78,13 +77,6 @@ class Receiver:
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch):
     monkeypatch.setenv("LINESIDE_WEBHOOK_SECRET", SECRET.decode())
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 def frames(n) -> Source:

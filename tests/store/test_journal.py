@@ -15,7 +15,7 @@ from lineside.store import journal as journals
 from lineside.store.events import events
 from lineside.store.history import Question, history
 from lineside.store.journal import Journal, left, memory
-from lineside.store.open import open_store
+from lineside.store.open import open_store, where
 from lineside.store.outbox import Box, page
 from lineside.store.recorder import Recorder
 from lineside.store.records import Given
@@ -40,13 +40,6 @@ def folder(tmp_path):
     return made
 
 
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
-
-
 def killed(store, folder, records, committed=()) -> Path:
     """A run whose recorder committed some, and whose process died; its journal."""
     recorder = Recorder(store, a_run(), tell=lambda group: None, failed=pytest.fail, boxes=[BOX])
@@ -61,7 +54,8 @@ def killed(store, folder, records, committed=()) -> Path:
     return path
 
 
-def test_what_a_dead_line_left_is_stored_once_in_order_and_told(store, folder):
+def test_what_a_dead_line_left_is_stored_once_in_order_and_told(each_store, folder):
+    store = each_store
     path = killed(store, folder, [given(2, **ODD), event(7), given(3)], committed=[inspection(1)])
     (sentence,) = take_over(store, folder, WHEN)
     assert sentence.endswith("2 results and 1 events are taken over from its journal")
@@ -77,7 +71,7 @@ def test_what_a_dead_line_left_is_stored_once_in_order_and_told(store, folder):
     assert [one.record.id for one in letters] == [
         inspection(1).id, inspection(2).id, event(7).id, inspection(3).id, noted[1].id
     ]  # fmt: skip
-    assert main(["verify", "--store", str(store.url.database)]) == 0
+    assert main(["verify", "--store", where(store)]) == 0
     assert take_over(store, folder, WHEN) == []
 
 
@@ -206,7 +200,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from lineside.store.journal import Journal
-from lineside.store.open import open_store
+from lineside.store.open import open_store, where
 from lineside.store.recorder import Recorder
 from lineside.store.records import Given
 from tests.store.test_journal import given

@@ -25,35 +25,17 @@ from lineside.store.outbox import Box, Letter
 from lineside.store.override import override
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.test_webhook import SECRET, Receiver
-from tests.store.postgres import Postgres, needs_postgresql
 from tests.store.rows import WHEN, a_run, event, inspection, record
 
 ID = inspection(2).id
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgresql, pytest.mark.slow])])
-def store(request, tmp_path):
-    """Three results; the second is a reject. A store of each kind, by turns."""
-    if request.param == "sqlite":
-        engine = open_store(tmp_path / "line.db")
-    else:
-        base = open_store(request.getfixturevalue("server").url)
-        with base.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("DROP DATABASE IF EXISTS one WITH (FORCE)")
-            connection.exec_driver_sql("CREATE DATABASE one")
-        base.dispose()
-        engine = open_store(request.getfixturevalue("server").url.replace("/postgres", "/one"))
+@pytest.fixture
+def store(each_store):
+    """Three results; the second is a reject."""
     boxes = [Box("wants", 99, events=True), Box("does not", 99)]
-    record(engine, [inspection(n, verdict="reject" if n == 2 else "accept") for n in (1, 2, 3)], boxes=boxes)
-    yield engine
-    engine.dispose()
+    record(each_store, [inspection(n, verdict="reject" if n == 2 else "accept") for n in (1, 2, 3)], boxes=boxes)
+    return each_store
 
 
 def say(engine, verdict, id=ID, who="M. Ito", reason="within drawing", n=1):

@@ -21,7 +21,6 @@ from lineside.store.outbox import Box
 from lineside.store.picture_check import check
 from lineside.store.pictures import MARK, open_folder, sweep
 from lineside.store.retention import forget
-from tests.store.postgres import Postgres, needs_postgresql
 from tests.store.rows import WHEN, inspection, record
 
 HOST = "press-3"
@@ -29,26 +28,9 @@ BOX = Box("mqtt://b/t", 99)
 LATER = WHEN + timedelta(days=9)
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[needs_postgresql, pytest.mark.slow])])
-def store(request, tmp_path):
-    if request.param == "sqlite":
-        engine = open_store(tmp_path / "line.db")
-    else:
-        base = open_store(request.getfixturevalue("server").url)
-        with base.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("DROP DATABASE IF EXISTS one WITH (FORCE)")
-            connection.exec_driver_sql("CREATE DATABASE one")
-        base.dispose()
-        engine = open_store(request.getfixturevalue("server").url.replace("/postgres", "/one"))
-    yield engine
-    engine.dispose()
+@pytest.fixture
+def store(each_store):
+    return each_store
 
 
 @pytest.fixture

@@ -22,30 +22,12 @@ from lineside.store.outbox import Box
 from lineside.store.tables import METADATA, VERSION
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto
 from tests.line.tiny import RED, picture, run, stub
-from tests.store.postgres import Postgres, needs_postgresql
+from tests.store.postgres import needs_postgresql
 from tests.store.rows import a_run, event, inspection, record
 from tests.store.test_migrate import LAST_HASH
 
 pytestmark = [needs_postgresql, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def url(server):
-    """An empty database."""
-    engine = open_store(server.url)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("DROP DATABASE IF EXISTS one WITH (FORCE)")
-        connection.exec_driver_sql("CREATE DATABASE one")
-    engine.dispose()
-    return server.url.replace("/postgres", "/one")
 
 
 def test_what_goes_in_comes_out_and_fits_the_chain(url, capsys):

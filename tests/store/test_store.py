@@ -23,13 +23,6 @@ from lineside.store.tables import EVENT, INSPECTION, METADATA, RUN
 from tests.store.rows import WHEN, a_run, event, inspection, record
 
 
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
-
-
 def test_what_goes_in_comes_out(store):
     record(store, [inspection(1), inspection(2)])
     with store.begin() as connection:

@@ -19,18 +19,10 @@ from lineside.line.gate.modbus import registers
 from lineside.line.gate.wire import Telegram
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
-from lineside.store.open import open_store
 from tests.line.gate.doubles import plc, until
 from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, run, stub, write_bundle
 
 SLOW = "deadline_ms=30000"  # these tests are about what is told, on a machine that may be busy
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 def frames(*colors):

@@ -12,7 +12,6 @@ import pytest
 
 from lineside.errors import SettingsError
 from lineside.line.source.frame import Frame, Source
-from lineside.store.open import open_store
 from tests.line.tiny import RED, picture, run, stub
 
 LINESIDE = [sys.executable, "-m", "lineside"]
@@ -121,13 +120,6 @@ def test_a_camera_that_comes_back_goes_on(gige, bundle):
 
 
 # ---------------------------------------------------------------------------------------------- the line's own part
-
-
-@pytest.fixture
-def store(tmp_path):
-    engine = open_store(tmp_path / "line.db")
-    yield engine
-    engine.dispose()
 
 
 @pytest.mark.parametrize("trigger", ["free", "hardware"])
