@@ -12,6 +12,7 @@ from lineside.cli.main import main
 from lineside.line import check as checks
 from lineside.line.settings import read_line
 from lineside.store.open import open_store
+from tests.bundle.test_signature import key_pair, sign
 from tests.line.broker import Consumer, Mosquitto, free_port, needs_mosquitto
 from tests.line.gate.doubles import plc
 from tests.line.test_webhook import Receiver
@@ -217,3 +218,21 @@ def test_cameras_are_free_again(shop):
     found = [look(shop, HEAD)["camera camera"].ok for _ in range(2)]
     assert found == [True, True]
     assert os.listdir(shop / "parts") == ["1.png"]
+
+
+def test_a_line_that_names_a_key_takes_bundles_with_its_signature_only(shop, capsys):
+    """Unsigned, by another key, by this one; the check and the run say the same."""
+    (private, _), (other, _) = key_pair(shop), key_pair(shop, "other")
+    text = 'signed_by = "key.pub.pem"\n' + HEAD  # beside the file
+    bundle = shop / "m8.bundle"
+    for key, says in ((None, "is not signed, and a signature by"), (other, "was signed by the key")):
+        if key:
+            sign(bundle, key)
+        found = look(shop, text)[f"bundle {bundle}"]
+        assert (found.ok, says in found.said) == (False, True)
+        assert main(["run", str(shop / "line.toml")]) == 4
+        assert says in capsys.readouterr().err
+        assert not (shop / "m8.bundle.db").exists()
+    sign(bundle, private)
+    assert look(shop, text)[f"bundle {bundle}"].ok
+    assert main(["run", str(shop / "line.toml")]) == 0

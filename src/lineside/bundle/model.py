@@ -6,6 +6,7 @@ logits = model.infer(pictures)        # (N, H, W, 3) uint8 RGB → (N, K) float3
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lineside.bundle.engine import Infer, open_model
 from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.manifest import EngineName, Manifest, Precision, Served
 from lineside.errors import BundleError, PictureError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ def load(
     return steady(path, lambda bundle: opened(bundle, choose(bundle, engine, precision), threads))
 
 
-def opened(bundle: Bundle, served: Served, threads: int | None = None) -> Model:
-    """One of the served models of an open bundle; BundleError where its signature does not fit."""
-    bundle.signed_by()
+def opened(bundle: Bundle, served: Served, threads: int | None = None, key: "Ed25519PublicKey | None" = None) -> Model:
+    """One of the served models of an open bundle; BundleError where its signature does not fit, or is not by key."""
+    bundle.signed_by(key)
     graph = bundle.read(served.file)
     try:
         infer = open_model(served.engine, graph, served.precision, threads)

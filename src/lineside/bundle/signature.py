@@ -93,7 +93,7 @@ def check(manifest: bytes, signature: bytes | None, key: "Ed25519PublicKey | Non
     if key is not None and found.key != fingerprint(key):
         raise BundleError(
             f"{where}: signature.json: was signed by the key {found.key[:16]}…, not by {fingerprint(key)[:16]}…; "
-            "it comes from someone else, or --key names the wrong file"
+            "it comes from someone else, or the wrong key was named"
         )
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -28,7 +28,7 @@ from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixe
 from lineside.line.events import Answered
 from lineside.line.gate.catalog import open_gate
 from lineside.line.metrics import place
-from lineside.line.open import outside_bundles
+from lineside.line.open import outside_bundles, trusted
 from lineside.line.settings import LineCamera, Settings
 from lineside.line.sink.catalog import probe_sink
 from lineside.line.source.catalog import open_source
@@ -59,7 +59,7 @@ def check(settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.
     yield from _asked(settings)
     models: dict[Path, Model] = {}
     for path in settings.bundles:
-        yield _one(f"bundle {path}", lambda path=path: _bundle(path, models))
+        yield _one(f"bundle {path}", lambda path=path: _bundle(path, models, settings))
     for camera in settings.cameras:
         yield from _camera(settings, camera, models)
     yield _one(f"store {redact(str(settings.store_place))}", lambda: look_at_store(outside_bundles(settings)))
@@ -95,9 +95,10 @@ def _asked(settings: Settings) -> Iterator[Found]:
         )
 
 
-def _bundle(path: Path, models: dict[Path, Model]) -> str:
-    """Its model runs, is whole and may accept; kept in models."""
-    model = steady(path, lambda bundle: model_of(bundle, choose(bundle, None, None)))
+def _bundle(path: Path, models: dict[Path, Model], settings: Settings) -> str:
+    """Its model runs, is whole, signed as it must be, and may accept; kept in models."""
+    key = trusted(settings)
+    model = steady(path, lambda bundle: model_of(bundle, choose(bundle, None, None), key=key))
     answerer(model, time.monotonic_ns)  # a bundle that only sorts is refused
     compare_rounded(model)
     warm_up(model, None)

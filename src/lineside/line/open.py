@@ -14,6 +14,7 @@ import numpy as np
 
 from lineside.bundle.folder import outside
 from lineside.bundle.model import Model
+from lineside.bundle.signature import load_public
 from lineside.evidence.drift import Detector
 from lineside.line.control import Ask
 from lineside.line.decide import doubts
@@ -36,6 +37,7 @@ from lineside.progress import Progress, silent
 from lineside.store.open import is_url, open_store
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from sqlalchemy import Engine
 
     from lineside.line.control import Inbox
@@ -85,17 +87,23 @@ def opened(settings: Settings, rng: np.random.Generator, ask: Ask) -> Iterator[O
 def view(settings: Settings, camera: LineCamera, rng: np.random.Generator) -> View:
     """One camera with the models of all products; its source knows the bundle of the product at the start."""
     first = settings.first_product
-    model, source, drift = start(settings.bundle(first, camera.name), camera.source, rng, camera.how)
+    key = trusted(settings)
+    model, source, drift = start(settings.bundle(first, camera.name), camera.source, rng, camera.how, key)
     models: dict[str, Model] = {first: model}
     drifts: dict[str, Detector | None] = {first: drift}
     try:
         for product in settings.products:
             if product != first:
-                models[product], drifts[product] = watched_model(settings.bundle(product, camera.name), rng)
+                models[product], drifts[product] = watched_model(settings.bundle(product, camera.name), rng, key)
     except BaseException:
         source.close()
         raise
     return View(camera.name, source, models, drifts)
+
+
+def trusted(settings: Settings) -> "Ed25519PublicKey | None":
+    """Whose signature every bundle must have; None: it need not be signed."""
+    return load_public(settings.signed_by) if settings.signed_by else None
 
 
 def outside_bundles(settings: Settings) -> str:

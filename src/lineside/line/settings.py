@@ -172,6 +172,7 @@ class Settings:
     name: str | None = None  # of the line: in logs, metrics and events; None: the host's
     sinks: tuple[str, ...] = ()
     gate: str | None = None
+    signed_by: Path | None = None  # every bundle must be signed by this public key; None: need not be signed
     parts: Parts = Parts()
     store: Store = Store()
     web: Web = Web()
@@ -312,7 +313,7 @@ def shown(settings: Settings) -> dict[str, Any]:
     for camera in values["cameras"]:
         camera["source"] = redact(camera["source"])
     values["sinks"] = redacted(values["sinks"])
-    values["gate"] = redacted(values["gate"])
+    values["gate"], values["signed_by"] = redacted(values["gate"]), redacted(values["signed_by"])
     for table, key in (("store", "url"), ("store", "folder"), ("log", "file"), ("control", "socket")):
         values[table][key] = redacted(values[table][key])  # a URL may stand where a path ought to
     for product in values["products"].values():
@@ -340,6 +341,7 @@ def _below(line: Settings, folder: Path) -> Settings:
         store=replace(line.store, url=store, folder=path(line.store.folder)),
         log=replace(line.log, file=path(line.log.file)),
         control=replace(line.control, socket=path(line.control.socket)),
+        signed_by=path(line.signed_by),
     )
 
 

@@ -1,6 +1,7 @@
 """The model, the source and the drift detector of a line, out of one and the same bundle."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,20 @@ from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Source
 from lineside.line.source.settings import Camera
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 
 def start(
-    path: str | Path, url: str, rng: np.random.Generator, camera: Camera | None = None
+    path: str | Path,
+    url: str,
+    rng: np.random.Generator,
+    camera: Camera | None = None,
+    key: "Ed25519PublicKey | None" = None,
 ) -> tuple[Model, Source, Detector | None]:
     """The first served model of the bundle at path; the source of a URL, which knows what that bundle has learnt; and
-    the detector of drift from its calibrate pictures (None: it only sorts, or holds none). rng breaks its ties.
+    the detector of drift from its calibrate pictures (None: it only sorts, or holds none). rng breaks its ties. key:
+    whose signature the bundle must have.
 
     Opened once: a bundle that another process puts there meanwhile is taken whole or not at all. Close the source.
     """
@@ -26,19 +35,21 @@ def start(
     def all_three(bundle: Bundle) -> tuple[Model, Source, Detector | None]:
         for source in sources:  # of a bundle that was replaced: a camera can be opened only once
             source.close()
-        model, drift = _watched(bundle, rng)
+        model, drift = _watched(bundle, rng, key)
         sources.append(open_source(url, bundle, camera))
         return model, sources[-1], drift
 
     return steady(path, all_three)
 
 
-def watched_model(path: str | Path, rng: np.random.Generator) -> tuple[Model, Detector | None]:
+def watched_model(
+    path: str | Path, rng: np.random.Generator, key: "Ed25519PublicKey | None" = None
+) -> tuple[Model, Detector | None]:
     """The same without a source: of one more product that a camera looks at."""
-    return steady(path, lambda bundle: _watched(bundle, rng))
+    return steady(path, lambda bundle: _watched(bundle, rng, key))
 
 
-def _watched(bundle: Bundle, rng: np.random.Generator) -> tuple[Model, Detector | None]:
-    model = opened(bundle, choose(bundle, None, None))
+def _watched(bundle: Bundle, rng: np.random.Generator, key: "Ed25519PublicKey | None") -> tuple[Model, Detector | None]:
+    model = opened(bundle, choose(bundle, None, None), key=key)
     watched = bundle.manifest.accept and CALIBRATE in bundle.names
     return model, detector(bundle, rng) if watched else None
