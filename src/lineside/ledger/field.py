@@ -124,7 +124,7 @@ def regroup(old: Sequence[int], dims: Sequence[int], new: Sequence[int]) -> tupl
     return tuple(found)
 
 
-# Tensors are Any here: a rule asks for shape and dim() alone, which a tensor of an ONNX file has too (onnx_field.Value).
+# Tensors are Any: a rule asks for shape and dim() alone, which a tensor of an ONNX file has too (onnx_field.Value).
 Found = Callable[[Any], Seen | None]  # what is known of a tensor; None of constants and parameters
 Rule = Callable[[Sequence[Any], Any, Found], Seen | None]
 
@@ -411,6 +411,7 @@ def _im2col(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
 
 RULES: dict[object, Rule] = {
     aten.convolution.default: _conv,
+    aten._convolution.default: _conv,
     **dict.fromkeys(
         (
             aten.max_pool2d_with_indices.default,
@@ -430,7 +431,11 @@ RULES: dict[object, Rule] = {
         _adaptive,
     ),
     **dict.fromkeys(
-        (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default), _product
+        (
+            *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default),
+            *(aten.mv.default, aten.addmv.default, aten.dot.default, aten.vdot.default),
+        ),
+        _product,
     ),
     **dict.fromkeys(
         (
