@@ -283,14 +283,14 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(recommend, "nets", nets)
 
-    def ask(aim: str, **budget):
+    def ask(aim: str, peak_macs_per_s: float = 1e15, **budget):
         names.clear()
 
         def measured(one):
             names.append(one.name)
             return MS[one.name]
 
-        answer = recommend.recommend(aim, measured, **budget)
+        answer = recommend.recommend(aim, measured, peak_macs_per_s, **budget)
         return (answer.chosen.net.name if answer.chosen else None), list(names), answer
 
     return ask
@@ -312,6 +312,16 @@ def test_mobile_is_the_fastest_that_is_close_to_the_best(asked):
 def test_no_more_nets_are_timed_than_asked(asked):
     assert asked("accuracy", most=1)[1] == ["large"]
     assert asked("accuracy", most=1, max_latency_ms=10)[1] == ["large", "middle", "small", "tiny"]
+
+
+def test_what_multiplies_too_much_for_the_latency_is_not_timed_and_said(asked):
+    """50 ms at twice 40 G a second are 4 G multiply-adds: the two largest can't, the third may."""
+    chosen, timed, answer = asked("accuracy", peak_macs_per_s=40e9, max_latency_ms=50, most=1)
+    assert (chosen, timed) == ("middle", ["middle"])
+    assert "not timed: 2 of more than 4,000 M multiply-adds, which take more than 50 ms" in recommend.text(answer)
+    assert asked("accuracy", peak_macs_per_s=1e9, most=1)[1] == ["large"]  # without a latency everything may be
+    chosen, timed, answer = asked("accuracy", peak_macs_per_s=1.0, max_latency_ms=1)
+    assert (chosen, timed, answer.sentence) == (None, [], "no net can answer within 1 ms here; give it more time")
 
 
 def test_mobile_times_every_net_that_is_close_to_the_best(asked):
