@@ -16,7 +16,7 @@ from lineside.ledger.cost import cost
 from lineside.ledger.layers import collapse, lines, path
 from lineside.ledger.sheet import sheet
 from lineside.nets import listing
-from lineside.nets.catalog import NETS
+from lineside.nets.catalog import NETS, SIGNALS
 from lineside.nets.listing import Listed, nets
 
 
@@ -80,6 +80,16 @@ def test_size_changes_macs_and_not_parameters(capsys):
     assert large["layers"][0]["macs"] == 4 * small["layers"][0]["macs"]
 
 
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_net_of_signals_costs_what_its_row_says(name, capsys):
+    """At its own samples, and at as many as one asks for."""
+    own, half = (json.loads(said(capsys, "cost", name, "--json", *size))[0] for size in ((), ("--size", "256")))
+    row = SIGNALS[name]
+    assert own["inputs"] == [[1, row.channels, row.samples]]
+    assert (own["params"], own["macs"]) == (row.params, row.macs)
+    assert half["layers"][0]["macs"] * 2 == own["layers"][0]["macs"]
+
+
 def test_repeats_are_of_whole_blocks():
     with torch.device("meta"):
         net = NETS["resnet50"].build(1000)
@@ -96,7 +106,9 @@ def test_what_is_no_net_says_so(capsys, tmp_path):
         (["cost", str(tmp_path)], "is neither a bundle nor an .onnx file"),
         (["cost", "lenet5", "--size", "3"], "takes pictures of at least 32 px"),
         (["cost", "lenet5", "--size", "1000000000"], "there is no input of the shape"),
-        (["nets", "nothing*"], "no net's name is like 'nothing*'"),
+        (["cost", str(tmp_path / "gone.bundle")], "gone.bundle: there is no such file or folder"),
+        (["nets", "nothing*"], "no net's name is like 'nothing*'; `lineside nets` lists all"),
+        (["nets", "ResNet50"], "no net's name is like 'ResNet50'; did you mean resnet50?"),
     ):
         assert main(argv) == 2
         assert sentence in capsys.readouterr().err
