@@ -260,6 +260,15 @@ def test_nets_are_listed_filtered_and_sorted(capsys):
     assert main(["nets", "resnet34", "--max-params", "1"]) == 1
 
 
+def test_an_accuracy_of_another_size_than_the_multiply_adds_is_said(capsys, tmp_path):
+    """CoAtNet-7 has 462 G at the 224 px of its row, and its 90.88 % at 512 px."""
+    text = said(capsys, "nets", "coatnet_7")
+    assert "512 px" in text
+    assert "MACs are at px, accuracy at the larger size that its source names" in text
+    said(capsys, "cost", "lenet5", "--html", str(tmp_path / "c.html"))
+    assert "reached their top-1 at a larger one" in (tmp_path / "c.html").read_text()
+
+
 def test_a_net_that_the_memory_does_not_hold_is_not_measured(monkeypatch, capsys):
     monkeypatch.setattr(subject, "free_bytes", lambda: 10**6)
     assert main(["cost", "resnet18", "--measure"]) == 2

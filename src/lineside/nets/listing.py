@@ -120,6 +120,7 @@ def text(found: Sequence[Listed]) -> str:
             "",
             f"{'1 net' if len(found) == 1 else f'{len(found)} nets'}. Parameters and MACs (multiply-adds of "
             "convolutions, linear layers, products) with the published number of classes, at px.",
-            "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops differ.",
+            "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops and",
+            "sizes differ: MACs are at px, accuracy at the larger size that its source names, if it names one.",
         ]
     )
