@@ -110,8 +110,15 @@ def test_batch_norm_is_folded_and_the_exporter_keeps_quiet():
     script = (
         "import torch, onnx; from lineside.bundle.export import to_onnx; from lineside.nets.input import Input\n"
         "from torch import nn\n"
+        "class Parted(nn.Module):\n"  # splits what it has learnt, as Swin-V2 does: the exporter says so every time
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.learnt = nn.Parameter(torch.randn(8))\n"
+        "    def forward(self, x):\n"
+        "        gain, bias = self.learnt.chunk(2)\n"
+        "        return x * gain + bias\n"
         "net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),"
-        " nn.Flatten(), nn.Linear(4, 2)).eval()\n"
+        " nn.Flatten(), Parted(), nn.Linear(4, 2)).eval()\n"
         "g = onnx.load_from_string(to_onnx(net, Input(16, (.5, .5, .5), (.5, .5, .5)), 1.0))\n"
         "assert [n.op_type for n in g.graph.node].count('Conv') == 1\n"
         "assert not any(n.op_type in ('BatchNormalization', 'Resize') for n in g.graph.node)\n"

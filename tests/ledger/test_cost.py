@@ -83,6 +83,8 @@ def macs(net: nn.Module, *inputs) -> int:
             10 * (4 * 16 * 16 + 2 * 16 * 32) + 2 * 10 * 10 * 16,
         ),
         (nn.LSTM(16, 8), (5, 1, 16), 5 * 4 * 8 * (16 + 8)),
+        (Run(lambda x: torch.addmv(x[0], x, x[0])), (8, 8), 8 * 8),
+        (Run(lambda x: torch.dot(x[0], x[1])), (2, 8), 8),
         (
             nn.Sequential(nn.Conv2d(3, 4, 3, padding="same", padding_mode="reflect"), nn.Dropout(), nn.GELU()),
             (1, 3, 8, 8),
@@ -92,6 +94,18 @@ def macs(net: nn.Module, *inputs) -> int:
 )
 def test_by_hand(net, shape, by_hand):
     assert macs(net.eval(), shape) == by_hand
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace")
+def test_what_torchs_tracer_made_counts_the_same():
+    """It writes convolutions down as another operation."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, groups=1), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2))
+    traced = torch.jit.trace(net, torch.zeros(1, 3, 16, 16))
+    found, ours = (cost(one, (1, 3, 16, 16)) for one in (traced, net))
+    assert [(r.macs, r.params, r.field) for r in found.rows if r.macs] == [
+        (r.macs, r.params, r.field) for r in ours.rows if r.macs
+    ]
+    assert found.notes == ()
 
 
 def test_bilinear_and_two_inputs():
@@ -192,6 +206,20 @@ def test_an_input_that_does_not_fit_is_a_sentence():
         cost(NETS["resnet20"].build(4), (1, 4, 32, 32))
     with pytest.raises(SettingsError, match=r"can not be run on an input of shape \(1, 3, 2, 2\)"):
         cost(in_meta("lenet5"), (1, 3, 2, 2))
+
+
+def test_a_net_that_has_not_learnt_its_sizes_is_a_sentence():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+    with pytest.raises(SettingsError, match=r"the size of 1.weight, 1.bias at its first pass; run it once"):
+        cost(net, (1, 3, 8, 8))
+    net(torch.zeros(1, 3, 8, 8))
+    assert cost(net, (1, 3, 8, 8)).macs == 4 * 192
+
+
+def test_a_net_of_no_tensors_that_must_compute_is_run():
+    """It has nothing whose device says where."""
+    found = cost(Run(lambda x: x @ x * float(x.sum())), (8, 8))
+    assert (found.macs, found.notes) == (8**3, (ON_ZEROS,))
 
 
 def test_what_can_not_be_counted_is_named():

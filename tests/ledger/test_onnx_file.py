@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -37,7 +38,7 @@ def exported(net: nn.Module, shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v2", "googlenet", "shufflenet_v2_x0_5"])
 def test_exported_nets_cost_what_the_torch_ledger_says(name):
     row = NETS[name]
     net = row.build(row.classes)
@@ -52,7 +53,7 @@ def test_exported_nets_cost_what_the_torch_ledger_says(name):
     norms = sum(m.num_features for m in net.modules() if isinstance(m, nn.BatchNorm2d))
     assert found.params == row.params - norms  # a folded norm leaves one bias a channel of its two numbers
     layers, again = (
-        [(r.kind, r.input, r.output, r.kernel, r.stride, r.groups, r.macs) for r in c.rows if r.macs]
+        [(r.kind, r.input, r.output, r.kernel, r.stride, r.groups, r.macs, r.field) for r in c.rows if r.macs]
         for c in (found, ours)
     )
     assert layers == again
@@ -193,7 +194,115 @@ def test_an_einsum_over_unnamed_axes_is_not_counted():
     assert found.notes == ("operations that multiply and could not be counted: Einsum",)
 
 
-def test_what_can_not_be_counted_is_named():
+def test_a_recurrent_layer_multiplies_its_two_weights_at_every_step():
+    """As torch's own LSTM: 4 gates of 2, of 3 features and 2 of the state."""
     node = helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2)
     found = cost_of_model(graph([node], (5, 1, 3), {"w": (1, 8, 3), "r": (1, 8, 2)}), "one", None)
-    assert found.notes == ("operations that multiply and could not be counted: LSTM",)
+    assert found.macs == cost(nn.LSTM(3, 2), (5, 1, 3)).macs == 5 * 8 * (3 + 2)
+    assert (found.params, found.notes) == (40, ())
+
+
+def test_attention_is_its_two_products():
+    shapes = [(1, 2, 7, 8), (1, 2, 9, 8), (1, 2, 9, 4)]  # heads of 7 queries and 9 keys
+    given = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in zip("qkv", shapes, strict=True)]
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 2, 7, 4))
+    made = helper.make_graph([helper.make_node("Attention", list("qkv"), ["y"])], "g", given, [out])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    assert cost_of_model(model.SerializeToString(), "one", None).macs == 2 * 7 * 9 * (8 + 4)
+
+
+@pytest.mark.parametrize(
+    ("node", "named"),
+    [
+        (helper.make_node("QAttention", ["x"], ["y"], domain="com.microsoft"), "com.microsoft.QAttention"),
+        (helper.make_node("Frobnicate", ["x"], ["y"]), "Frobnicate"),
+        (helper.make_node("DFT", ["x"], ["y"], axis=1), "DFT"),
+    ],
+)
+def test_what_can_not_be_counted_is_named(node, named):
+    model = onnx.load_model_from_string(graph([node], (1, 3, 8, 2), {}))
+    model.opset_import.add(domain="com.microsoft", version=1)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 8, 2)))
+    found = cost_of_model(model.SerializeToString(), "one", None)
+    assert found.notes == (f"operations that multiply and could not be counted: {named}",)
+
+
+def test_what_onnxruntime_fused_is_counted(tmp_path):
+    """A file as onnxruntime saves it: Conv and Relu are one node of its own."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    plain = graph(nodes, (1, 4, 9, 9), {"w": (6, 4, 3, 3)})
+    onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    found = onnx_file.read(tmp_path / "fused.onnx", None)
+    assert "FusedConv" in {row.op for row in found.rows}
+    assert (found.macs, found.params) == (6 * 49 * 36, 216)
+    assert found.notes == ()
+
+
+def test_a_function_is_counted_by_its_nodes():
+    """As exporters write modules: the file defines what its own operations are made of."""
+    made = helper.make_function(
+        "my.own",
+        "Block",
+        ["a", "w"],
+        ["b"],
+        [helper.make_node("Conv", ["a", "w"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )
+    model = onnx.load_model_from_string(
+        graph([helper.make_node("Block", ["x", "w"], ["y"], domain="my.own")], (1, 4, 9, 9), {"w": (6, 4, 3, 3)})
+    )
+    model.opset_import.add(domain="my.own", version=1)
+    model.functions.append(made)
+    assert cost_of_model(model.SerializeToString(), "one", None).macs == 6 * 49 * 36
+
+
+def test_weights_in_constant_nodes_are_parameters_where_a_layer_reads_them():
+    weight = numpy_helper.from_array(np.zeros((6, 4, 3, 3), np.float32))
+    luma = numpy_helper.from_array(np.zeros((4, 1, 1), np.float32))
+    nodes = [
+        helper.make_node("Constant", [], ["l"], value=luma),
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("Mul", ["x", "l"], ["m"]),
+        helper.make_node("Conv", ["m", "w"], ["y"]),
+    ]
+    found = cost_of_model(graph(nodes, (1, 4, 9, 9), {}), "one", None)
+    assert [row.params for row in found.rows] == [0, 216]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Conv", ["x"], ["y"]),
+        helper.make_node("Conv", ["x", "gone"], ["y"]),
+        helper.make_node("MaxPool", ["x"], ["y"]),
+        helper.make_node("Gemm", ["x"], ["y"]),
+        helper.make_node("Transpose", ["x"], ["y"], perm=[7, 8]),
+    ],
+    ids=lambda node: f"{node.op_type}-{len(node.input)}",
+)
+def test_a_node_that_lacks_something_is_a_sentence(node):
+    """Where the file itself says what the node puts out, onnx does not look."""
+    model = onnx.load_model_from_string(graph([node], (1, 4, 9, 9), {}))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 9, 9)))
+    with pytest.raises(SettingsError, match=f"its node 'y' lacks an input, .* {node.op_type} needs"):
+        cost_of_model(model.SerializeToString(), "one", None)
+
+
+def test_a_constant_that_is_too_short_is_a_sentence():
+    model = onnx.load_model_from_string(graph([helper.make_node("Gather", ["x", "i"], ["y"])], (1, 4, 9, 9), {}))
+    short = numpy_helper.from_array(np.zeros(2, np.int64), "i")
+    short.dims[0] = 7
+    model.graph.initializer.append(short)
+    with pytest.raises(SettingsError, match="its constant 'i' is broken"):
+        cost_of_model(model.SerializeToString(), "one", None)
+
+
+def test_an_input_of_no_shape_is_a_sentence(capfd):
+    model = onnx.load_model_from_string(graph([relu()], (1,), {}))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, None))
+    with pytest.raises(SettingsError, match="its input 'x' says nothing of its shape"):
+        cost_of_model(model.SerializeToString(), "one", 8)
+    assert capfd.readouterr().err == ""

@@ -8,8 +8,18 @@ from lineside.cli.numbers import at_least_one
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this verb."""
-    parser.add_argument("nets", metavar="NET", nargs="+", help="a net of `lineside nets`, a bundle, or an .onnx file")
-    parser.add_argument("--size", metavar="N", type=at_least_one, help="pictures of N × N px; default: the net's own")
+    parser.add_argument(
+        "nets",
+        metavar="NET",
+        nargs="+",
+        help="a net of `lineside nets`, resnet_1d, inceptiontime, a bundle, or an .onnx file",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="N",
+        type=at_least_one,
+        help="pictures of N × N px, signals of N samples; default: the net's own",
+    )
     parser.add_argument(
         "--convention",
         choices=("deck", "paper", "torch"),

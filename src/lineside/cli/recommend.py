@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from lineside.bundle.latency import latency_ms
+    from lineside.ledger.measure import best_macs_per_s
     from lineside.ledger.recommend import recommend, text
     from lineside.nets.listing import Listed
     from lineside.progress import bar
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         answer = recommend(
             args.aim,
             measure,
+            best_macs_per_s(),
             max_macs=args.max_mmac and args.max_mmac * 1e6,
             max_params=args.max_params and args.max_params * 1e6,
             max_latency_ms=args.max_latency_ms,

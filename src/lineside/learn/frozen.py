@@ -84,13 +84,18 @@ def graph(below: nn.Module, example: Tensor) -> bytes:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without two remarks of torch's exporter that are nobody's fault here."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")  # "torchvision is not installed", 4 times
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Without three remarks of torch's exporter that are nobody's fault here."""
+    logs = [
+        logging.getLogger("torch.onnx._internal.exporter._registration"),  # "torchvision is not installed", 4 times
+        logging.getLogger("onnxscript.optimizer._constant_folding"),  # "Skipping …", for each split of what is learnt
+    ]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():  # torch 2.13's own pytree, pickled by its own exporter
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -41,7 +41,7 @@ Count = Callable[[Sequence[Any], Tensor, Found], Work]
 
 
 def _conv(args: Sequence[Any], out: Tensor, found: Found) -> Work:
-    x, weight, _, stride, pad, _, transposed, _, groups = args
+    x, weight, _, stride, pad, _, transposed, _, groups = args[:9]
     shape = tuple(weight.shape)
     return Work(
         "conv transposed" if transposed else "conv",
@@ -55,7 +55,7 @@ def _conv(args: Sequence[Any], out: Tensor, found: Found) -> Work:
 
 
 def _product(args: Sequence[Any], out: Tensor, found: Found) -> Work:
-    """mm, addmm, bmm, baddbmm, mv: linear if one side is learnt, that is: comes of no input of the net."""
+    """mm, addmm, bmm, baddbmm, mv, addmv, dot: linear if one side is learnt, that is: comes of no input of the net."""
     a, b = args[-2:]
     macs = out.numel() * a.shape[-1]
     if found(a) is not None and found(b) is not None:
@@ -129,8 +129,13 @@ def _reduced(args: Sequence[Any], out: Tensor, found: Found) -> Work:
 # What is not listed multiplies nothing.
 WORK: dict[object, Count] = {
     aten.convolution.default: _conv,
+    aten._convolution.default: _conv,  # in what torch.jit.trace made
     **dict.fromkeys(
-        (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default), _product
+        (
+            *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default),
+            *(aten.mv.default, aten.addmv.default, aten.dot.default, aten.vdot.default),
+        ),
+        _product,
     ),
     aten._trilinear.default: _trilinear,
     **dict.fromkeys(

@@ -124,16 +124,17 @@ def regroup(old: Sequence[int], dims: Sequence[int], new: Sequence[int]) -> tupl
     return tuple(found)
 
 
-Found = Callable[[Tensor], Seen | None]  # what is known of a tensor; None of constants and parameters
-Rule = Callable[[Sequence[Any], Tensor, Found], Seen | None]
+# Tensors are Any: a rule asks for shape and dim() alone, which a tensor of an ONNX file has too (onnx_field.Value).
+Found = Callable[[Any], Seen | None]  # what is known of a tensor; None of constants and parameters
+Rule = Callable[[Sequence[Any], Any, Found], Seen | None]
 
 
-def through(func: object, args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
+def through(func: object, args: Sequence[Any], out: Any, found: Found) -> Seen | None:
     """What the places of out see. None: it comes of no input of the net."""
     rule = RULES.get(func)
     if rule is not None:
         return rule(args, out, found)
-    return _mixed(_tensors(args), out, found)
+    return mixed(_tensors(args), out, found)
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor]:
@@ -146,7 +147,7 @@ def _tensors(args: Sequence[Any]) -> list[Tensor]:
     return tensors
 
 
-def _mixed(tensors: Sequence[Tensor], out: Tensor, found: Found) -> Seen | None:
+def mixed(tensors: Sequence[Any], out: Any, found: Found) -> Seen | None:
     """An operation that keeps places apart: elementwise with broadcast, joined along channels, or an unknown one."""
     known = [(t, s) for t in tensors if (s := found(t)) is not None]
     if not known:
@@ -410,6 +411,7 @@ def _im2col(args: Sequence[Any], out: Tensor, found: Found) -> Seen | None:
 
 RULES: dict[object, Rule] = {
     aten.convolution.default: _conv,
+    aten._convolution.default: _conv,
     **dict.fromkeys(
         (
             aten.max_pool2d_with_indices.default,
@@ -429,7 +431,11 @@ RULES: dict[object, Rule] = {
         _adaptive,
     ),
     **dict.fromkeys(
-        (aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default, aten.mv.default), _product
+        (
+            *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default),
+            *(aten.mv.default, aten.addmv.default, aten.dot.default, aten.vdot.default),
+        ),
+        _product,
     ),
     **dict.fromkeys(
         (

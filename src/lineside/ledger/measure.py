@@ -5,6 +5,7 @@ children did not take: that of the functions in its `forward`. Where several ope
 its time as their bounds do. Medians over passes. The hooks themselves cost some microseconds a module.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
@@ -83,6 +84,12 @@ def peak(threads: int) -> Peak:
         product = min(_ms(lambda: torch.mm(a, b)) for _ in range(8))
         copy = min(_ms(lambda: target.copy_(source)) for _ in range(5))
     return Peak(1e3 * GEMM**3 / product, 1e3 * 2 * COPY_BYTES / copy, threads, "CPU, float32")
+
+
+def best_macs_per_s() -> float:
+    """Multiply-adds a second with every core, as an exported graph runs, however few threads torch was given."""
+    threads = torch.get_num_threads()
+    return peak(threads).macs_per_s * max(1.0, (os.cpu_count() or 1) / threads)
 
 
 def _ms(run: Callable[[], object]) -> float:

@@ -2,60 +2,33 @@
 
 Shapes are found by onnx's shape inference; where a graph computes its own shapes (a resize, a reshape by arithmetic)
 and inference gives up, onnxruntime runs it once on zeros. Sizes that the file leaves open are given by --size; an open
-batch is 1. Parameters are the floating initialisers that have a dimension, in the node that reads them first; of
-quantised weights the integers.
+batch is 1. Parameters are the floating initialisers that have a dimension, and the constants that layers read, in the
+node that reads them first; of quantised weights the integers. Functions that a file defines are counted by their nodes.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, inliner, numpy_helper, shape_inference
 
 from lineside.errors import SettingsError
+from lineside.ledger.field import Seen
+from lineside.ledger.onnx_field import BY_NUMBERS, Value, begin, follow
+from lineside.ledger.onnx_node import CONVS, GEMMS, NORMS, PRODUCTS, RECURRENT, Shape, attributes, uncounted
+from lineside.ledger.onnx_node import work as work_of
 from lineside.ledger.row import Cost, Row, Tensors
 
-Shape = tuple[int, ...]
-POOLS = {"MaxPool", "AveragePool", "LpPool"}
-GLOBAL = {"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"}
-NORMS = {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"}
-ACTS = {
-    *(
-        "Relu",
-        "Clip",
-        "LeakyRelu",
-        "PRelu",
-        "Elu",
-        "Selu",
-        "Sigmoid",
-        "Tanh",
-        "HardSigmoid",
-        "HardSwish",
-        "Gelu",
-        "Mish",
-    ),
-    *("Softplus", "Softmax", "LogSoftmax", "Swish"),
-}
-JOINS = {"Add", "Mul", "Sub", "Concat", "Sum"}
 VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
-UNCOUNTED = {"LSTM", "GRU", "RNN", "If", "Loop", "Scan", "Attention", "MultiHeadAttention", "DFT", "DeformConv"}
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-
-
-class Work(NamedTuple):
-    kind: str
-    macs: int = 0
-    pool_ops: int = 0
-    filters: int = 0
-    kernel: Shape = ()
-    stride: Shape = ()
-    pad: Shape = ()
-    groups: int = 1
-    ceil: bool = False
+# What reads learnt numbers for sure; a constant that anything else reads may as well be a colour's share of the luma.
+LEARNT = {*CONVS, "ConvTranspose", *PRODUCTS, *GEMMS, *RECURRENT, *NORMS}
+# Their other inputs are scales, sides and paddings: no parameters.
+ONLY_FIRST = {"DequantizeLinear", "QuantizeLinear", "Resize", "Upsample", "Pad", "Slice", "Tile"}
 
 
 def read(path: Path, size_px: int | tuple[int, int] | None) -> Cost:
@@ -91,6 +64,8 @@ class _Unreadable(ValueError):
 
 
 def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, source: str | bytes) -> Cost:
+    if model.functions:
+        model = inliner.inline_local_functions(model)
     graph = model.graph
     if not graph.node:
         raise _Unreadable("it holds no operation")
@@ -99,8 +74,13 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
             raise _Unreadable(f"its node {node.name or node.op_type!r} puts nothing out")
     learnt = {one.name: one for one in graph.initializer}
     given = [one for one in graph.input if one.name not in learnt]
+    written = _constants(model)
+    learnt |= written
     inputs = {one.name: _sized(one, size_px, name) for one in given}
-    shapes, kinds = _shapes(model, inputs, source)
+    shapes, kinds, computed = _shapes(model, inputs, source, set(learnt))
+    shapes |= {n: tuple(t.dims) for n, t in learnt.items()}
+    sayers = _sayers(model)
+    numbers = computed | {n: _array(t) for n, t in learnt.items() if n in sayers and not t.external_data}
     unread = {
         n: prod(t.dims)
         for n, t in learnt.items()
@@ -116,6 +96,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
 
     first = tuple(new(n) for n in inputs)
     maker: dict[str, int] = {}
+    seen: dict[str, Seen | None] = {n: begin(shape) for n, shape in inputs.items()}
     constants, same = set(learnt), {}
     rows, reads, makes, notes = [], [], [], []
     for node in graph.node:
@@ -125,19 +106,29 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
             continue
         sources = [same.get(n, n) for n in node.input if n]
         out = next(n for n in node.output if n)
-        if node.op_type == "Identity" and sources[0] in constants:  # one tensor of the file under two names
+        if node.op_type == "Identity" and set(sources) <= constants:  # one tensor of the file under two names
             same[out] = sources[0]
             constants.add(out)
             continue
+        try:
+            values = [Value(shapes.get(n, ()), seen.get(n)) for n in (same.get(n, n) for n in node.input)]
+            field = follow(node, shapes[out], values, numbers)
+            work = work_of(node, out, shapes, constants)
+        except (IndexError, KeyError, TypeError, ValueError):
+            raise _Unreadable(
+                f"its node {node.name or out!r} lacks an input, a size or an attribute that {node.op_type} needs"
+            ) from None
+        seen |= {n: field for n in node.output if n}
         if node.op_type in VIEWS and sources[0] in number:  # another shape of the same numbers
             number[out] = number[sources[0]]
             if sources[0] in maker:
                 maker[out] = maker[sources[0]]
             continue
-        if node.op_type in UNCOUNTED or (node.op_type == "Einsum" and not _is_plain(node)):
-            notes.append(node.op_type)
-        work = _work(node, out, shapes, constants)
-        taken = sources[:1] if node.op_type == "DequantizeLinear" else sources
+        if unknown := uncounted(node):
+            notes.append(unknown)
+        taken = sources[:1] if node.op_type in ONLY_FIRST else sources
+        if node.op_type not in LEARNT:
+            taken = [n for n in taken if n not in written]
         live = [n for n in sources if n in number]
         rows.append(
             Row(
@@ -157,6 +148,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
                 pool_ops=work.pool_ops,
                 made=sum(prod(shapes[n]) * kinds.get(n, 4) for n in node.output if n),
                 moved=sum(prod(shapes.get(n, ())) * kinds.get(n, 4) for n in (*sources, *node.output) if n),
+                field=field.field if field else (),
                 after=maker.get(live[0]) if live else None,
                 sources=tuple((maker.get(n, ~number[n]), shapes[n]) for n in live),
             )
@@ -176,10 +168,32 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
     )
 
 
+def _constants(model: ModelProto) -> dict[str, TensorProto]:
+    """Tensors that stand in nodes instead of in the list of initialisers."""
+    nodes = [(node, attributes(node)) for node in model.graph.node if node.op_type == "Constant" and node.output[0]]
+    found = {node.output[0]: said["value"] for node, said in nodes if "value" in said}
+    lists = {node.output[0]: next(iter(said.values())) for node, said in nodes if said and "value" not in said}
+    return found | {n: numpy_helper.from_array(np.asarray(v), n) for n, v in lists.items() if not isinstance(v, bytes)}
+
+
+def _sayers(model: ModelProto) -> set[str]:
+    """The tensors whose numbers say which places are meant: slices, axes, paddings."""
+    return {n for node in model.graph.node if node.op_type in BY_NUMBERS for n in node.input[1:]}
+
+
+def _array(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise _Unreadable(f"its constant {tensor.name!r} is broken: {error}") from None
+
+
 def _sized(value: Any, size_px: int | tuple[int, int] | None, name: str) -> Shape:
     """The shape of an input: an open batch is 1, open sides are size_px; in `value` too."""
     if not value.type.HasField("tensor_type"):
         raise _Unreadable(f"its input {value.name!r} is no tensor")
+    if not value.type.tensor_type.HasField("shape"):
+        raise _Unreadable(f"its input {value.name!r} says nothing of its shape, not even how many dimensions it has")
     dims = value.type.tensor_type.shape.dim
     height, width = (size_px, size_px) if isinstance(size_px, int) or size_px is None else size_px
     fixed = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else 0 for d in dims]
@@ -198,9 +212,9 @@ def _sized(value: Any, size_px: int | tuple[int, int] | None, name: str) -> Shap
 
 
 def _shapes(
-    model: ModelProto, inputs: dict[str, Shape], source: str | bytes
-) -> tuple[dict[str, Shape], dict[str, int]]:
-    """(shape, bytes an element) of every tensor."""
+    model: ModelProto, inputs: dict[str, Shape], source: str | bytes, constants: Container[str]
+) -> tuple[dict[str, Shape], dict[str, int], dict[str, np.ndarray]]:
+    """(shape, bytes an element) of every tensor; the numbers that the graph computes to say which places it means."""
     inferred = shape_inference.infer_shapes(model, data_prop=True)
     shapes: dict[str, Shape] = {t.name: tuple(t.dims) for t in model.graph.initializer} | inputs
     kinds: dict[str, int] = {t.name: _bytes(t.data_type) for t in model.graph.initializer}
@@ -209,93 +223,45 @@ def _shapes(
         kinds[value.name] = _bytes(tensor.elem_type)
         if tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim):
             shapes.setdefault(value.name, tuple(d.dim_value for d in tensor.shape.dim))
-    missing = [n for node in model.graph.node for n in node.output if n and n not in shapes]
-    return (shapes | _by_running(model, inputs, missing, source), kinds) if missing else (shapes, kinds)
+    made = [n for node in model.graph.node for n in node.output if n]
+    missing = [n for n in made if n not in shapes]
+    said = _sayers(model)
+    computed = [n for n in made if n in said and n not in constants]
+    if not missing and not computed:
+        return shapes, kinds, {}
+    try:
+        found = _by_running(model, inputs, list(dict.fromkeys((*missing, *computed))), source)
+    except _Unreadable:
+        if missing:
+            raise
+        return shapes, kinds, {}  # only the receptive field is lost
+    return shapes | {n: found[n].shape for n in missing}, kinds, {n: found[n] for n in computed}
 
 
 def _by_running(
-    model: ModelProto, inputs: dict[str, Shape], missing: list[str], source: str | bytes
-) -> dict[str, Shape]:
+    model: ModelProto, inputs: dict[str, Shape], names: list[str], source: str | bytes
+) -> dict[str, np.ndarray]:
+    """These tensors, where the inputs are zeros."""
     import onnxruntime as ort
 
     bare = ModelProto()
     bare.CopyFrom(model)
     have = {one.name for one in bare.graph.output}
-    bare.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in missing if n not in have)
+    bare.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names if n not in have)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is said in one sentence
     try:
         kinds = {one.name: one.type.tensor_type.elem_type for one in model.graph.input}
         if isinstance(source, str):
             onnx.load_external_data_for_model(bare, str(Path(source).parent))
         session = ort.InferenceSession(bare.SerializeToString(), options, providers=["CPUExecutionProvider"])
         given = {n: np.zeros(shape, helper.tensor_dtype_to_np_dtype(kinds[n])) for n, shape in inputs.items()}
-        answers = session.run(missing, given)
+        answers = session.run(names, given)
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise _Unreadable(str(error)) from None
-    return {n: tuple(np.asarray(a).shape) for n, a in zip(missing, answers, strict=True)}
+    return {n: np.asarray(a) for n, a in zip(names, answers, strict=True)}
 
 
 def _bytes(kind: int) -> int:
     return np.dtype(helper.tensor_dtype_to_np_dtype(kind)).itemsize if kind else 4
-
-
-def _work(node: NodeProto, made: str, shapes: dict[str, Shape], constants: Container[str]) -> Work:
-    op, given, out = node.op_type, [shapes.get(n, ()) for n in node.input], shapes[made]
-    said = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if op in ("Conv", "ConvInteger", "QLinearConv"):
-        weight = given[3 if op == "QLinearConv" else 1]
-        return Work("conv", prod(out) * prod(weight[1:]), filters=weight[0], **_window(said, weight[2:]))
-    if op == "ConvTranspose":
-        return Work(
-            "conv transposed", prod(given[0]) * prod(given[1][1:]), filters=out[1], **_window(said, given[1][2:])
-        )
-    if op == "Gemm":
-        a = given[0][::-1] if said.get("transA") else given[0]
-        return Work("linear", prod(out) * a[-1], filters=out[-1])
-    if op in ("MatMul", "MatMulInteger", "QLinearMatMul"):
-        other = node.input[3 if op == "QLinearMatMul" else 1]
-        kind = "linear" if other in constants or node.input[0] in constants else "matmul"
-        return Work(kind, prod(out) * given[0][-1], filters=out[-1] if kind == "linear" else 0)
-    if op == "Einsum" and _is_plain(node):
-        terms = _terms(node)
-        return Work("matmul", prod(dict(zip("".join(terms), given[0] + given[1], strict=True)).values()))
-    if op in POOLS:
-        kernel = tuple(said["kernel_shape"])
-        if prod(kernel) == 1:
-            return Work("other")
-        return Work("pool", 0, prod(out) * prod(kernel), ceil=bool(said.get("ceil_mode", 0)), **_window(said, kernel))
-    if op in GLOBAL or (op in ("ReduceMean", "ReduceMax") and _over_places(node, given[0], out)):
-        if prod(out) == prod(given[0]):
-            return Work("other")
-        return Work("pool", 0, prod(given[0]), kernel=given[0][2:] if len(given[0]) > 2 else ())
-    kind = "norm" if op in NORMS else "act" if op in ACTS else "join" if op in JOINS else "other"
-    return Work(kind)
-
-
-def _terms(node: NodeProto) -> list[str]:
-    """["bij", "bjk"] of "bij,bjk->bik"."""
-    equation = next((helper.get_attribute_value(a) for a in node.attribute if a.name == "equation"), b"")
-    return equation.decode("utf-8", "replace").replace(" ", "").split("->")[0].split(",")
-
-
-def _is_plain(node: NodeProto) -> bool:
-    """An einsum of two with a letter for every axis: what is counted here."""
-    return len(node.input) == 2 == len(_terms(node)) and "." not in "".join(_terms(node))
-
-
-def _over_places(node: NodeProto, shape: Shape, out: Shape) -> bool:
-    """A reduction of (N, C, H, W) over its places: (N, C) or (N, C, 1, 1)."""
-    return len(shape) == 4 and out[:2] == shape[:2] and prod(out[2:]) == 1
-
-
-def _window(said: dict[str, Any], kernel: Sequence[int]) -> dict[str, Any]:
-    rank = len(kernel)
-    pads = said.get("pads", [0] * 2 * rank)
-    return {
-        "kernel": tuple(kernel),
-        "stride": tuple(said.get("strides", [1] * rank)),
-        "pad": tuple(max(a, b) for a, b in zip(pads[:rank], pads[rank:], strict=True)),
-        "groups": int(said.get("group", 1)),
-    }

@@ -1,4 +1,4 @@
-"""What `lineside cost` can be asked about: a net of the catalog, a bundle, an ONNX file.
+"""What `lineside cost` can be asked about: a net of the catalog (of signals too), a bundle, an ONNX file.
 
 sheet_of("resnet50", size_px=None, convention="deck", measured=False)
 """
@@ -17,12 +17,12 @@ from lineside.ledger.cost import cost
 from lineside.ledger.measure import measure
 from lineside.ledger.onnx_file import cost_of_model, read
 from lineside.ledger.sheet import Sheet, sheet
-from lineside.nets.catalog import NETS, find
+from lineside.nets.catalog import NETS, SIGNALS, find
 from lineside.nets.net import Net
 
 
 def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool) -> Sheet:
-    """The sheet of what the user named. size_px: side of the input; None: the net's own.
+    """The sheet of what the user named. size_px: side of the input, samples of a signal; None: the net's own.
 
     SettingsError: no such net, file or size. BundleError: a bundle that can not be opened.
     """
@@ -31,12 +31,26 @@ def sheet_of(name: str, *, size_px: int | None, convention: str, measured: bool)
         return onnx_sheet(path, size_px, convention, measured)
     if name not in NETS and (path.suffix == ".zip" or (path / MANIFEST).exists()):
         return bundle_sheet(path, size_px, convention, measured)
-    if name not in NETS and (path.exists() or path.suffix in (".bundle", ".pt", ".pth")):
+    if name not in NETS and not path.exists() and (path.suffix in (".bundle", ".pt", ".pth") or len(path.parts) > 1):
+        raise SettingsError(f"{name}: there is no such file or folder; name a net, a bundle or an .onnx file")
+    if name not in NETS and path.exists():
         raise SettingsError(f"{name}: is neither a bundle nor an .onnx file; name a net, or one of those")
+    if name in SIGNALS:
+        return signal_sheet(name, size_px, convention, measured)
     row = find(name)
     side = size_px or row.size_px
     smallest(name, row, side)
-    return net_sheet(name, lambda: row.build(row.classes), side, convention, measured, (row.source,))
+    shape = (1, 3, side, side)
+    return net_sheet(name, lambda: row.build(row.classes), shape, convention, measured, (row.source,))
+
+
+def signal_sheet(name: str, samples: int | None, convention: str, measured: bool) -> Sheet:
+    """A net of signals: one signal of so many samples, or as many as its figures are for."""
+    row = SIGNALS[name]
+    shape = (1, row.channels, samples or row.samples)
+    return net_sheet(
+        name, lambda: row.build(row.channels, row.classes), shape, convention, measured, (f"{row.source}; a signal",)
+    )
 
 
 def smallest(name: str, row: Net, side: int) -> None:
@@ -45,11 +59,16 @@ def smallest(name: str, row: Net, side: int) -> None:
 
 
 def net_sheet(
-    name: str, build: Callable[[], nn.Module], side: int, convention: str, measured: bool, facts: tuple[str, ...]
+    name: str,
+    build: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    convention: str,
+    measured: bool,
+    facts: tuple[str, ...],
 ) -> Sheet:
     with torch.device("meta"):
         net = build()
-    found = cost(net, (1, 3, side, side), name=name)
+    found = cost(net, shape, name=name)
     if measured:
         _refuse_too_large(name, 4 * found.params + memory.inference(found)[0], free_bytes())
     return sheet(found, convention, net, measure(build(), found) if measured else None, facts)
@@ -93,7 +112,8 @@ def bundle_sheet(path: Path, size_px: int | None, convention: str, measured: boo
         f"{graph.params:,} parameters, norms folded into convolutions",
     )
     classes, power = len(manifest.classes), manifest.pool_power
-    return net_sheet(path.absolute().name, lambda: row.make(classes, power), side, convention, measured, facts)
+    shape = (1, 3, side, side)
+    return net_sheet(path.absolute().name, lambda: row.make(classes, power), shape, convention, measured, facts)
 
 
 def _ensemble_sheet(bundle: Bundle, size_px: int | None, convention: str, measured: bool) -> Sheet:

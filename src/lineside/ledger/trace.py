@@ -4,7 +4,8 @@ Shapes are followed on the meta device: no memory, no arithmetic, and a net of a
 stays where and as it is: shapes take the place of its parameters on their way into each operation. What a module's
 `forward` does between modules (additions, products, attention) is a row like any other, under that module's path.
 
-A net that looks at values (`if x.sum() > 0`, `.item()`) can not be followed without them; it is then run on zeros.
+A net that looks at values (`if x.sum() > 0`, `.item()`), or has operations that torch can not follow without data
+(quantised layers), is run on zeros.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as modules
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -24,7 +26,7 @@ from lineside.ledger.field import Seen, start, through
 from lineside.ledger.row import Row, Tensors
 from lineside.ledger.shapes import SHAPES
 
-ON_ZEROS = "the net looks at values, so it was run on zeros: other pictures may cost otherwise"
+ON_ZEROS = "the net can not be followed without values, so it was run on zeros: other pictures may cost otherwise"
 
 
 class Recorder(TorchDispatchMode):
@@ -206,10 +208,15 @@ def trace(net: nn.Module, inputs: Sequence[Tensor]) -> tuple[Recorder, Tensors, 
 
     SettingsError where the net does not take such inputs.
     """
+    lazy = [name for name, t in (*net.named_parameters(), *net.named_buffers()) if is_lazy(t)]
+    if lazy:
+        raise SettingsError(
+            f"the net learns the size of {', '.join(lazy)} at its first pass; run it once on an input, then ask again"
+        )
     first: Exception | None = None
     for attempt in ways(net):
         twin, real = attempt()
-        device = next(iter(_states(net))).device if real else "meta"
+        device = next((t.device for t in _states(net)), torch.device("cpu")) if real else "meta"
         given = [torch.zeros_like(x, device=device) for x in inputs]
         recorder = Recorder(twin, real)
         numbers = [recorder.give(x) for x in given]
@@ -230,9 +237,11 @@ def ways(net: nn.Module) -> Iterator[Callable[[], tuple[nn.Module, bool]]]:
     """How to follow it, the quickest first: (net, whether it must compute)."""
     yield lambda: (net, False)
     states = _states(net)
-    if states and not any(t.is_meta for t in states):
+    if any(t.is_meta for t in states):
+        return
+    if states:
         yield lambda: (deepcopy(net, {id(t): _bare(t) for t in states}), False)  # C++ that wants all on one device
-        yield lambda: (net, True)
+    yield lambda: (net, True)
 
 
 def _states(net: nn.Module) -> list[Tensor]:

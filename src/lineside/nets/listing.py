@@ -8,6 +8,7 @@ makes that file of the rows, and a test compares.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -63,7 +64,9 @@ def nets(
     """
     for pattern in patterns:
         if not any(fnmatchcase(row["name"], pattern) for row in rows()):
-            raise SettingsError(f"no net's name is like {pattern!r}; `lineside nets` lists all {len(rows())}")
+            near = get_close_matches(pattern.lower(), [row["name"] for row in rows()], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"`lineside nets` lists all {len(rows())}"
+            raise SettingsError(f"no net's name is like {pattern!r}; {hint}")
     found = [
         one
         for row in rows()
@@ -117,6 +120,7 @@ def text(found: Sequence[Listed]) -> str:
             "",
             f"{'1 net' if len(found) == 1 else f'{len(found)} nets'}. Parameters and MACs (multiply-adds of "
             "convolutions, linear layers, products) with the published number of classes, at px.",
-            "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops differ.",
+            "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops and",
+            "sizes differ: MACs are at px, accuracy at the larger size that its source names, if it names one.",
         ]
     )

@@ -9,8 +9,8 @@ convolutions have a bias although a batch norm follows; its shortcut is a 1 x 1 
 channels change, a norm alone where they don't; an even kernel pads one sample more behind than before; InceptionTime
 narrows to 32 channels first unless there is one, and has no norm inside a module, only after its branches are joined.
 
-A signal is not a picture: these nets are not in NETS but in SIGNALS, with a record of their own, and no command of
-pictures takes them. Their figures are for one channel of 512 samples and two classes.
+A signal is not a picture: these nets are in SIGNALS, not in NETS, with a record of their own, and of the commands only
+`lineside cost` takes them. Their figures are for one channel of 512 samples and two classes.
 """
 
 from collections.abc import Callable
