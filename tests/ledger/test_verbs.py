@@ -240,7 +240,7 @@ def test_a_modules_own_time_is_without_its_children():
 
 def test_nets_are_listed_filtered_and_sorted(capsys):
     names = [one["name"] for one in json.loads(said(capsys, "nets", "--json"))]
-    assert names == sorted(NETS)
+    assert names == sorted([*NETS, *SIGNALS])
     by_macs = [one["macs"] for one in json.loads(said(capsys, "nets", "--json", "--sort", "macs"))]
     assert by_macs == sorted(by_macs)
     small = json.loads(said(capsys, "nets", "--json", "--max-params", "5", "--max-mmac", "350", "--min-top1", "70"))
@@ -258,6 +258,7 @@ def test_nets_are_listed_filtered_and_sorted(capsys):
     assert "resnet34 IMAGENET1K_V1" in text
     assert "\n1 net. " in text
     assert "\n2 nets. " in said(capsys, "nets", "resnet18", "resnet34")
+    assert "  512 samples  " in said(capsys, "nets", "inceptiontime")
     assert main(["nets", "resnet34", "--max-params", "1"]) == 1
 
 
@@ -265,7 +266,7 @@ def test_an_accuracy_of_another_size_than_the_multiply_adds_is_said(capsys, tmp_
     """CoAtNet-7 has 462 G at the 224 px of its row, and its 90.88 % at 512 px."""
     text = said(capsys, "nets", "coatnet_7")
     assert "512 px" in text
-    assert "MACs are at px, accuracy at the larger size that its source names" in text
+    assert "MACs are at size, accuracy at the larger size that its source names" in text
     said(capsys, "cost", "lenet5", "--html", str(tmp_path / "c.html"))
     assert "reached their top-1 at a larger one" in (tmp_path / "c.html").read_text()
 
@@ -281,7 +282,8 @@ def test_a_net_that_the_memory_does_not_hold_is_not_measured(monkeypatch, capsys
 
 
 def listed(name: str, top1: float, macs: float, params: float = 4e6) -> Listed:
-    return Listed(name, 224, int(params), int(macs), top1, None, "somebody", "download", ("stem",), "a paper")
+    rest = (int(params), int(macs), top1, None, "somebody", "download", ("stem",), "a paper")
+    return Listed(name, "pictures", 224, *rest)
 
 
 CATALOG = [  # the most accurate first, as nets() sorts them
@@ -300,8 +302,8 @@ def asked(monkeypatch):
     """What recommend times, in its order."""
     names: list[str] = []
 
-    def nets(*, max_params, max_macs, weights, sort):
-        assert sort == "top1"
+    def nets(*, reads, max_params, max_macs, weights, sort):
+        assert (reads, sort) == ("pictures", "top1")
         return [one for one in CATALOG if listing.fits(one, max_params, max_macs)]
 
     monkeypatch.setattr(recommend, "nets", nets)

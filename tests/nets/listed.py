@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lineside.nets.catalog import NETS
-from lineside.nets.net import Net
+from lineside.nets.catalog import NETS, SIGNALS
+from lineside.nets.net import Net, Signal
 
 FILE = Path(__file__).parents[2] / "src" / "lineside" / "nets" / "listed.json"
 
@@ -14,7 +14,8 @@ def listed(name: str, row: Net) -> dict[str, Any]:
     accuracy = row.weights[0] if row.weights else row.published
     return {
         "name": name,
-        "size_px": row.size_px,
+        "reads": "pictures",
+        "size": row.size_px,
         "params": row.params,
         "macs": row.macs,
         "top1": accuracy.top1 if accuracy else None,
@@ -26,10 +27,27 @@ def listed(name: str, row: Net) -> dict[str, Any]:
     }
 
 
+def listed_signal(name: str, row: Signal) -> dict[str, Any]:
+    return {
+        "name": name,
+        "reads": "signals",
+        "size": row.samples,
+        "params": row.params,
+        "macs": row.macs,
+        "top1": None,
+        "top5": None,
+        "said_by": "",
+        "weights": [],
+        "stages": [stage.name for stage in row.stages],
+        "source": row.source,
+    }
+
+
 def text() -> str:
     """The file as the rows have it now, a net a line."""
-    rows = [json.dumps(listed(name, row), ensure_ascii=False) for name, row in NETS.items()]
-    return "[\n" + ",\n".join(rows) + "\n]\n"
+    rows = [listed(name, row) for name, row in NETS.items()]
+    rows += [listed_signal(name, row) for name, row in SIGNALS.items()]
+    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n"
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 import subprocess
 import sys
 
-from lineside.nets.catalog import NETS
+from lineside.nets.catalog import NETS, SIGNALS
 from lineside.nets.listing import nets
 from tests.nets import listed
 
 
 def test_the_file_is_what_the_rows_say():
     assert listed.FILE.read_text("utf-8") == listed.text(), "run: python -m tests.nets.listed"
-    assert [one.name for one in nets()] == sorted(NETS)
+    assert [one.name for one in nets()] == sorted([*NETS, *SIGNALS])
+    assert [one.name for one in nets(reads="signals")] == sorted(SIGNALS)
 
 
 def test_the_list_is_there_without_torch_and_without_the_learning_half():

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from lineside.settings import plain
 
     def measure(net: Listed) -> float:
-        side = net.size_px, net.size_px
-        return latency_ms(net.name, net.size_px, 1000, (side, side))
+        side = net.size, net.size
+        return latency_ms(net.name, net.size, 1000, (side, side))
 
     with bar("timing", unit="nets") as progress:
         answer = recommend(

@@ -42,7 +42,7 @@ def render(sheets: Sequence[Sheet]) -> str:
         sheets=sheets,
         facts=[_facts(sheet, sheets) for sheet in sheets],
         bars=bars,
-        bubbles=Markup(charts.bubbles(nets(), names)),
+        bubbles=Markup(charts.bubbles(nets(reads="pictures"), names)),
         drawings=_drawings(sheets[0]) if len(sheets) == 1 else [],
         tables=[_table(sheet) for sheet in sheets],
         summaries=[[line for line in summary(sheet) if line not in sheet.remarks() and line] for sheet in sheets],

@@ -66,7 +66,13 @@ def recommend(
     """
     if aim == "mobile":
         max_macs = min(max_macs or MOBILE_MACS, MOBILE_MACS)
-    found = nets(max_params=max_params, max_macs=max_macs, weights=None if from_scratch else "any", sort="top1")
+    found = nets(
+        reads="pictures",
+        max_params=max_params,
+        max_macs=max_macs,
+        weights=None if from_scratch else "any",
+        sort="top1",
+    )
     able = [one for one in found if one.top1 is not None]
     most_macs = inf if max_latency_ms is None else max_latency_ms / 1e3 * peak_macs_per_s * FASTER
     asked = [one for one in able if one.macs <= most_macs]

@@ -25,7 +25,8 @@ class Listed:
     """One net. Accuracy is in percent, on ImageNet's validation pictures; None where nobody says."""
 
     name: str
-    size_px: int
+    reads: Literal["pictures", "signals"]
+    size: int  # of a picture: the side in pixels; of a signal: samples
     params: int
     macs: int
     top1: float | None
@@ -38,7 +39,7 @@ class Listed:
 
 @cache
 def rows() -> tuple[dict[str, Any], ...]:
-    """Every net of pictures, in the catalog's order: the fields of Listed, with the weights' places for weights."""
+    """Every net, in the catalog's order, those of signals last: the fields of Listed, with the places for weights."""
     return tuple(json.loads(files("lineside.nets").joinpath("listed.json").read_text("utf-8")))
 
 
@@ -51,6 +52,7 @@ def listed(row: dict[str, Any]) -> Listed:
 def nets(
     patterns: Sequence[str] = (),
     *,
+    reads: Literal["pictures", "signals"] | None = None,
     max_params: float | None = None,
     max_macs: float | None = None,
     min_top1: float | None = None,
@@ -71,6 +73,7 @@ def nets(
         one
         for row in rows()
         if not patterns or any(fnmatchcase(row["name"], pattern) for pattern in patterns)
+        if reads in (None, row["reads"])
         if fits(one := listed(row), max_params, max_macs)
         if min_top1 is None or (one.top1 is not None and one.top1 >= min_top1)
         if weights is None or one.weights == "here" or (weights == "any" and one.weights)
@@ -92,11 +95,11 @@ def text(found: Sequence[Listed]) -> str:
     """The list for a terminal."""
     if not found:
         return "no net fits; give it more room"
-    head = ("net", "px", "M params", "MMAC", "top-1", "top-5", "weights", "stages", "accuracy said by")
+    head = ("net", "size", "M params", "MMAC", "top-1", "top-5", "weights", "stages", "accuracy said by")
     body = [
         (
             one.name,
-            str(one.size_px),
+            f"{one.size} px" if one.reads == "pictures" else f"{one.size} samples",
             f"{one.params / 1e6:,.3f}",
             f"{one.macs / 1e6:,.1f}",
             *("" if value is None else f"{value:.2f}" for value in (one.top1, one.top5)),
@@ -119,8 +122,8 @@ def text(found: Sequence[Listed]) -> str:
             *(line.rstrip() for line in lines),
             "",
             f"{'1 net' if len(found) == 1 else f'{len(found)} nets'}. Parameters and MACs (multiply-adds of "
-            "convolutions, linear layers, products) with the published number of classes, at px.",
+            "convolutions, linear layers, products) with the published number of classes, at size.",
             "Top-1, top-5: percent on ImageNet's validation pictures as their publishers say, one model; crops and",
-            "sizes differ: MACs are at px, accuracy at the larger size that its source names, if it names one.",
+            "sizes differ: MACs are at size, accuracy at the larger size that its source names, if it names one.",
         ]
     )

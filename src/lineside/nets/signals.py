@@ -10,7 +10,8 @@ channels change, a norm alone where they don't; an even kernel pads one sample m
 narrows to 32 channels first unless there is one, and has no norm inside a module, only after its branches are joined.
 
 A signal is not a picture: these nets are in SIGNALS, not in NETS, with a record of their own, and of the commands only
-`lineside cost` takes them. Their figures are for one channel of 512 samples and two classes.
+`lineside cost` and the list (`lineside nets`) have them. Their figures are for one channel of 512 samples and two
+classes.
 """
 
 from collections.abc import Callable
