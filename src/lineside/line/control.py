@@ -261,9 +261,15 @@ class Line:
         elif frame.sequence > self.state.last_sequence:
             self._flights[frame.sequence] = Flight(self.state.product, {camera: frame})
             self._waiting.append((camera, frame))
-            self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns))
+            self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns, self._lost(frame, time_ns)))
             self._step(Tick(self._now_ns()))  # it may have been let in after its deadline
         return None
+
+    def _lost(self, frame: Frame, time_ns: int) -> str:
+        """Why a part that is let in after its deadline has no picture: the camera was away, and no answer was late."""
+        deadline_ns = self.state.deadline_ns
+        late = deadline_ns is not None and self._now_ns() - time_ns > deadline_ns
+        return f"not-acquired: {frame.error}" if late and frame.error else ""
 
     def _miss(self) -> None:
         """Parts that a camera which has ended will never show."""

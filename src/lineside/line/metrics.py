@@ -177,6 +177,7 @@ def of_line(s: Snapshot) -> "Iterator[Metric]":
         yield _gauge("lineside_gate_up", "1 while the PLC confirms in time.", float(s.gate.well))
         yield _gauge("lineside_gate_heartbeat_age_seconds", "Since the PLC confirmed one.", s.gate.heartbeat_age_s)
         yield _counter("lineside_gate_confirmed", "Verdicts that the PLC has confirmed.", s.gate.confirmed)
+        yield _counter("lineside_gate_passed_by", "Parts past the gate before their verdict.", s.gate.passed_by)
     if s.drift:
         evidence, threshold = ({(("camera", name),): one[k] for name, one in s.drift.items()} for k in (0, 1))
         yield _gauge("lineside_drift_evidence", "Evidence that parts or pictures have changed.", evidence)

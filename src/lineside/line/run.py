@@ -358,6 +358,7 @@ def run(
         outboxes=tuple(courier.sent() for courier in couriers),
         source=_fates(views),
         end=gate.ends.latency() if gate else None,
+        passed_by=gate.passed_by if gate else 0,
     )
     say(said.stopped(summary))
     return summary

@@ -42,6 +42,7 @@ class Pulse:
     well: bool  # False: it did not confirm in time, and the line is in its safe state
     heartbeat_age_s: float  # since it confirmed a heartbeat
     confirmed: int  # verdicts
+    passed_by: int  # parts that had gone by before their verdict was known; the PLC was not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ def taker(
             waiting=waiting,
             lag_s=_since_s(now, verdicts_ns, waiting),
             room=max(0, room - max(0, state.last_sequence - stored - lost)),
-            gate=Pulse(gate.url, not gate.error, gate.heartbeat_age_s(), gate.confirmed) if gate else None,
+            gate=Pulse(gate.url, not gate.error, gate.heartbeat_age_s(), gate.confirmed, gate.passed_by)
+            if gate
+            else None,
             drift={camera: (found.evidence, found.arl) for camera, found in detectors.items()},
             alarms={number: moved.count(number) for number in numbers},
         )

@@ -31,6 +31,7 @@ from lineside.line.events import (
     NOT_FINITE,
     NOT_THE_PART,
     STOPPED,
+    UNREADABLE,
     WORST_LAST,
     Action,
     Actuate,
@@ -140,8 +141,11 @@ def _trigger(station: Station, event: Triggered) -> Station:
         waiting = replace(waiting, ruled=(HALTED, station.detail))
     elif station.state not in EXECUTING or station.finishing:
         waiting = replace(waiting, ruled=(STOPPED, f"the station was not inspecting: {station.state}"))
-    elif left:
-        waiting, left = replace(waiting, expected=left[0]), left[1:]
+    else:
+        if left:
+            waiting, left = replace(waiting, expected=left[0]), left[1:]
+        if event.lost:
+            waiting = replace(waiting, ruled=(UNREADABLE, event.lost))
     return replace(
         station,
         last_sequence=event.part.sequence,

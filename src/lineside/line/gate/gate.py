@@ -74,6 +74,7 @@ class Gate:
         self._done = threading.Event()
         self._threads: list[threading.Thread] = []
         self.confirmed = 0
+        self.passed_by = 0  # parts that had gone by before their verdict was known: the PLC is not told of them
         self.error = ""
 
     def start(self, failed: Callable[[str], None]) -> None:
@@ -102,7 +103,8 @@ class Gate:
         if self.error:
             return  # the line has been told, and the PLC hears nothing any more
         if reason == UNREADABLE and self._has_passed(triggered_ns):
-            return  # a camera was away: for want of a verdict the PLC has rejected it, and another part lies there now
+            self.passed_by += 1  # a camera was away: for want of a verdict the PLC has rejected it long ago
+            return  # and another part lies there now
         if self._given - self._taken >= self._room:
             raise LineError(
                 f"{self.url}: {self._room} parts are between camera and gate; is the delay right?"
