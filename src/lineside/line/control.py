@@ -259,7 +259,8 @@ class Line:
             flight.frames[camera] = frame
             self._waiting.append((camera, frame))
         elif frame.sequence > self.state.last_sequence:
-            self._flights[frame.sequence] = Flight(self.state.product, {camera: frame})
+            product = st.product_at(self.state, time_ns) or self.state.product  # as the station has it
+            self._flights[frame.sequence] = Flight(product, {camera: frame})
             self._waiting.append((camera, frame))
             self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns, self._lost(frame, time_ns)))
             self._step(Tick(self._now_ns()))  # it may have been let in after its deadline
