@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,19 @@ def test_a_camera_that_missed_a_trigger_of_close_parts_stops_the_line(store):
     summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
     assert "which of them belong together can not be told" in summary.fault
     assert [n for n, verdict in gate if verdict == "accept"] in ([], [1], [1, 2])
+
+
+@pytest.mark.parametrize("trigger", ["recorded", "hardware"])
+@pytest.mark.parametrize("numbers", [(1, 2, 4, 5), (1, 2, 2, 3)])
+def test_a_source_that_leaves_a_number_out_or_gives_one_twice_stops_the_line(store, trigger, numbers):
+    top = frames(*[RED] * 5)
+    side = [replace(one, sequence=n) for one, n in zip(top, numbers, strict=False)]
+    gate = []
+    views = [view("top", top, trigger=trigger), view("side", side, trigger=trigger)]
+    summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
+    assert f"the source calls it picture {numbers[2]}, and picture 3 was to come" in summary.fault
+    assert [n for n, _ in gate] == sorted({n for n, _ in gate})
+    assert {n for n, verdict in gate if verdict == "accept"} <= {1, 2}
 
 
 def test_a_camera_that_hangs_is_a_reject_at_the_deadline(store):
