@@ -306,6 +306,11 @@ def test_a_product_changes_without_a_stop_and_parts_in_flight_keep_theirs():
     assert of(Refused, done) == [Refused("prepare", "no product 'm12'; there are: m8, m10")]
 
 
+def test_a_change_of_product_that_names_none_is_asked_back():
+    _, done = play([Ordered("prepare", 1)], running())
+    assert of(Refused, done) == [Refused("prepare", "prepare which product? There are: m8, m10")]
+
+
 def test_a_trigger_that_is_told_after_a_change_of_product_is_of_the_one_before():
     station, _ = play([Ordered("prepare", 10, "m10")], running())
     end, done = play([Triggered(P1, 9), Triggered(P2, 10), said(P1, time_ns=11), said(P2, time_ns=11)], station)

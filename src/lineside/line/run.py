@@ -48,6 +48,7 @@ from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
+from lineside.line.halted import Reminder
 from lineside.line.row import Flight, given, inspection, stages_ms
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink, Standing
@@ -254,6 +255,7 @@ def run(
     def changed(change: Changed, who: str) -> None:
         recorder.note(note.state(row.id, datetime.now(UTC), change, who))
         say(said.changed(change, who, line.over))
+        reminder.changed(change, tally.verdicts["reject"])
         if change.state == "halted" and line.over:  # not by an order or by rejects: then nothing on the belt passes
             farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
@@ -266,6 +268,7 @@ def run(
             sink.state(Standing(change.state, change.product, change.why, row.id))
 
     farewell: list[Changed] = []
+    reminder = Reminder(say, now_ns)
 
     def obeyed(asked: Asked, refused: str) -> None:
         recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
@@ -311,10 +314,11 @@ def run(
         service.ready()
         while not line.done:
             try:
-                line.handle(inbox.get(timeout=service.patience_s(line.patience_s())))
+                line.handle(inbox.get(timeout=reminder.patience_s(service.patience_s(line.patience_s()))))
             except queue.Empty:
                 line.wake()
             service.alive()
+            reminder.look(tally.verdicts["reject"])
             if halt.is_set() and leaving[0].ident is None:
                 for thread in leaving:
                     thread.start()  # or nobody would leave before the next part comes

@@ -78,6 +78,17 @@ def changed(change: "Changed", who: str, ends: bool) -> Said:
     return Said(event, f"the station is {change.state}{why}", level, facts=facts)
 
 
+def still_halted(change: "Changed", seconds: float, rejected: int) -> Said:
+    """The station has been halted for so long, and has rejected so many parts since."""
+    parts = "1 part has been" if rejected == 1 else f"{rejected:,} parts have been"
+    sentence = (
+        f"the station is still halted, for {seconds / 60:,.0f} minutes: {change.why}; {parts} rejected since. "
+        "It goes on after: reset, start"
+    )
+    facts = {"state": change.state, "product": change.product, "halted_s": round(seconds), "rejected": rejected}
+    return Said("state", sentence, "warning", facts=facts)
+
+
 def obeyed(asked: "Asked", refused: str) -> Said:
     """Somebody ordered something, and got it or not."""
     sentence = f"{asked.who} ordered {asked.order} {asked.product}".rstrip() + (

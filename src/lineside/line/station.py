@@ -264,6 +264,8 @@ def _enough(station: Station, in_a_row: int) -> bool:
 
 def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...]]:
     why = refusal(station.state, event.order)
+    if not why and event.order == "prepare" and not event.product and "" not in station.products:
+        why = f"prepare which product? There are: {', '.join(station.products)}"
     if not why and event.order == "prepare" and event.product not in station.products:
         why = f"no product {event.product!r}; there are: {', '.join(station.products)}"
     if not why and event.order in NAMED and event.product and event.product != station.product:
