@@ -62,9 +62,10 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """From the engine's thread: parts or pictures are no longer calibrate's."""
+    """From the engine's thread: parts, or pictures of this camera, are no longer calibrate's."""
 
     alarm: Alarm
+    camera: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Line:
         self.fault = ""  # why the line stopped by itself
         self.last_ns = now_ns()  # of the last verdict
         self.max_behind_ms = 0.0
-        self.alarms: list[Alarm] = []
+        self.alarms: list[Drifted] = []
 
     @property
     def over(self) -> bool:
@@ -221,8 +222,8 @@ class Line:
                 self._miss()
             case Lost(sentence):
                 self._fault(sentence)
-            case Drifted(alarm):
-                self.alarms.append(alarm)
+            case Drifted():
+                self.alarms.append(message)
             case Asked():
                 self._obey(message)
             case Finish():

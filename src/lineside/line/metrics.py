@@ -182,7 +182,8 @@ def of_line(s: Snapshot) -> "Iterator[Metric]":
         evidence, threshold = ({(("camera", name),): one[k] for name, one in s.drift.items()} for k in (0, 1))
         yield _gauge("lineside_drift_evidence", "Evidence that parts or pictures have changed.", evidence)
         yield _gauge("lineside_drift_threshold", "Evidence at which an alarm is given.", threshold)
-        yield _counter("lineside_drift_alarms", "Alarms by the number that moved.", _by("number", s.alarms))
+        alarms = {(("camera", camera), ("number", number)): float(n) for (camera, number), n in s.alarms.items()}
+        yield _counter("lineside_drift_alarms", "Alarms by camera, and the number that moved.", alarms)
 
 
 def _outboxes(s: Snapshot) -> "Iterator[Metric]":

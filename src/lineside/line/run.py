@@ -174,7 +174,7 @@ def run(
         for sentence in take_over(store, journal, datetime.now(UTC)):
             warn(sentence)
     if gate:
-        gate.start(lambda sentence: inbox.put(Lost(sentence)))
+        gate.start(lambda sentence: inbox.put(Lost(sentence)), say)
     kept = _room([first[view.name] or _blank(view.source) for view in views])
     boxes = [Box(sink.key, sink.limit, sink.events) for sink in durable]
     recorder = Recorder(
@@ -203,7 +203,7 @@ def run(
             spoken = answers[camera, made](frame)
             inbox.put(replace(spoken, picture=None))
             if (look := see.get((camera, made))) and (alarm := look(spoken)):
-                inbox.put(Drifted(alarm))
+                inbox.put(Drifted(alarm, camera))
                 recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
                 say(said.drifted(alarm, camera if len(views) > 1 else "", frame.part_id))
 
@@ -357,7 +357,7 @@ def run(
         fault=line.fault or (gate.error if gate else "") or recorder.error or (HANGS if hangs else ""),
         hangs=hangs,
         pictures=keeper.kept() if keeper else None,
-        alarms=tuple(line.alarms),
+        alarms=tuple(one.alarm for one in line.alarms),
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),
         source=_fates(views),

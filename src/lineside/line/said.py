@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they import scipy, and what imports this
     from lineside.line.events import Changed
     from lineside.line.summary import Summary
 
-Event = Literal["start", "stop", "state", "drift", "sink", "camera", "fault", "command", "library", "note"]
+Event = Literal["start", "stop", "state", "drift", "sink", "camera", "gate", "fault", "command", "library", "note"]
 Level = Literal["info", "warning", "error"]
 
 
