@@ -17,7 +17,6 @@ from lineside.line.snapshot import Window
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
 from lineside.settings import plain
-from lineside.store.open import open_store
 from tests.line.gate.doubles import Fake, until
 from tests.line.tiny import RED, picture, run, stub
 
@@ -225,9 +224,9 @@ def test_wrong_urls_are_sentences(url, says):
 
 
 @pytest.mark.parametrize("deadline_ms", [None, 1000])  # with one, their deadline has passed, too
-def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_what_they_are(tmp_path, deadline_ms):
+def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_what_they_are(store, deadline_ms):
     """A camera was away for five seconds; what it missed meanwhile lies in no PLC's memory, and is no lost telegram."""
-    store, window = open_store(tmp_path / "line.db"), Window("l")
+    window = Window("l")
     now = time.monotonic_ns()
 
     def lost(n, ago_s):
@@ -239,7 +238,6 @@ def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_wha
     gate = Gate(fake.wire(), CALM)
     source = Source("mem:", iter(frames), None, trigger="free")
     summary = run(stub(), source, [], store, gate=gate, window=window, deadline_ms=deadline_ms)
-    store.dispose()
     assert summary.verdicts == {"accept": 2, "hold": 0, "reject": 3}
     assert summary.reasons == {"decided": 2, "unreadable": 3}
     assert [one.sequence for one in fake.told] == [1, 4, 5]
@@ -248,8 +246,7 @@ def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_wha
     assert "NOT confirmed" not in text(summary)
 
 
-def test_what_was_not_confirmed_is_still_named_beside_them(tmp_path):
-    store = open_store(tmp_path / "line.db")
+def test_what_was_not_confirmed_is_still_named_beside_them(store):
 
     def then(what):
         if what == "tell":
@@ -260,6 +257,5 @@ def test_what_was_not_confirmed_is_still_named_beside_them(tmp_path):
     summary = run(
         stub(), Source("mem:", iter(frames), None, trigger="free"), [], store, gate=Gate(Fake(then=then).wire(), CALM)
     )
-    store.dispose()
     assert (summary.parts, summary.passed_by, summary.wire_ms.n) == (2, 1, 0)
     assert "1 of these verdicts were NOT confirmed by the PLC" in text(summary)
