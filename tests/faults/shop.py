@@ -113,6 +113,7 @@ class Shop:
         command = [
             *before, sys.executable, *program, "run", str(self.bundle), "--source", source or f"folder:{self.parts}",
             "--store", str(store or self.store), "--json", *(["--max-fps", f"{fps}"] if fps else []), *flags,
+            *(["--deadline-ms", "600000"] if "--gate" in flags and "--deadline-ms" not in flags else []),
         ]  # fmt: skip
         out, log = (self.folder / f"line-{len(self.lines)}.{ending}" for ending in ("json", "log"))
         with out.open("w") as stdout, log.open("w") as stderr:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from lineside.cli.main import main
+from lineside.line.control import Reply
+from lineside.line.desk import Desk
 from tests.line.tiny import BLUE, GREY, RED, png, write_bundle
 
 LINESIDE = [sys.executable, "-m", "lineside"]
@@ -152,6 +154,53 @@ def test_a_request_to_stop_is_orderly(shop, number):
     assert f"{len(stored):,} parts in" in err
     assert "p99.9" in err
     assert rows(shop / "tiny.bundle.db", "SELECT ended IS NOT NULL FROM run") == [(1,)]
+
+
+LINE = """
+[[cameras]]
+source = "folder:parts"
+[products.m8]
+bundle = "tiny.bundle"
+[control]
+socket = "line.sock"
+"""
+
+
+def test_sigterm_while_the_line_is_being_opened_leaves_no_socket_behind(shop):
+    """At the worst moment: everything is open, and nobody has begun to run it."""
+    (shop / "line.toml").write_text(LINE)
+    program = (
+        "import os, signal, sys, time\n"
+        "from lineside.cli.main import main\n"
+        "from lineside.line import open\n"
+        "def last(views):\n"
+        "    assert os.path.exists('line.sock')\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(60)\n"
+        "open._notes = last\n"
+        "sys.exit(main(['run', 'line.toml']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=shop, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, (shop / "line.sock").exists()) == (130, False), done.stderr
+    assert rows(shop / "tiny.bundle.db") == []
+
+
+def test_an_order_that_nobody_answers_is_refused_without_a_product_that_is_not_known(shop, capsys):
+    (shop / "line.toml").write_text(LINE)
+    desk = Desk(shop / "line.sock", lambda asked: None, patience_s=0.05)
+    try:
+        assert main(["control", str(shop / "line.toml"), "start"]) == 1
+    finally:
+        desk.close()
+    said = capsys.readouterr().out
+    assert said.startswith("refused: the line did not answer within")
+    assert len(said.splitlines()) == 1
+    desk = Desk(shop / "line.sock", lambda asked: asked.reply(Reply("not now", "preoperational", "", "")))
+    try:
+        assert main(["control", str(shop / "line.toml"), "start"]) == 1
+    finally:
+        desk.close()
+    assert capsys.readouterr().out == "refused: not now\npreoperational\n"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from lineside.line.camera import Taken
-from lineside.line.control import Line
+from lineside.line.control import Asked, Line
 from lineside.line.decide import Answer
 from lineside.line.events import Answered, Part
 from lineside.line.source.frame import Frame
@@ -15,6 +15,30 @@ from lineside.tasks.classify.decode import decider
 from tests.line.tiny import CLASSES, RED, logits_of, picture, point
 
 MS = 1_000_000
+
+
+def test_a_picture_that_was_taken_before_a_change_of_product_is_judged_by_the_model_of_the_one_before():
+    """Taken at 5 ms, on its way while another product is prepared at 10, let in at 20."""
+    clock, asked, kept = SimpleNamespace(ns=0), [], []
+    line = Line(
+        Station(products=("m8", "m10")),
+        actuate=lambda *_: None,
+        infer=lambda camera, product, frame: asked.append((frame.part_id, product)),
+        remember=lambda *_: None,
+        record=lambda result, flight, total_ms: kept.append((result.part.part_id, result.product, flight.product)),
+        halt=threading.Event(),
+        now_ns=lambda: clock.ns,
+    )
+    line.begin("m8", start=True)
+    clock.ns = 10 * MS
+    line.handle(Asked("prepare", "ann", "m10"))
+    clock.ns = 20 * MS
+    decision = decider(CLASSES, ("good",), point())(logits_of(picture(RED)[None])[0])
+    for n, captured_ns in ((1, 5 * MS), (2, 15 * MS)):
+        line.handle(Taken(Frame(f"p{n}", n, f"{n}.png", picture=picture(RED)), captured_ns, 0.0))
+        line.handle(Answer(Answered(Part(f"p{n}", n), decision, 20 * MS), decision=decision))
+    assert asked == [("p1", "m8"), ("p2", "m10")]
+    assert kept == [("p1", "m8", "m8"), ("p2", "m10", "m10")]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,12 @@ from lineside.labels import Annotation
 from lineside.line.decide import Answer
 from lineside.line.drift import EVERY, MARGIN, detector, watcher
 from lineside.line.events import Answered, Failed, Part
+from lineside.line.metrics import of_line
+from lineside.line.run import run as run_line
+from lineside.line.snapshot import Window
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
+from lineside.line.view import View
 from lineside.store.open import open_store
 from lineside.tasks.classify.decode import Decision
 from tests.line.tiny import BLUE, CLASSES, RED, logits_of, run, stub, write_bundle
@@ -126,6 +130,31 @@ def test_the_run_tells_of_drift_and_goes_on(tmp_path):
     assert [one.sentence for one in told] == [alarm.sentence() for alarm in summary.alarms]
     assert [one.part_id for one in told] == [str(alarm.part) for alarm in summary.alarms]
     assert told[0].sentence in text(summary)
+
+
+def test_of_two_cameras_the_one_that_drifts_is_named_in_the_metrics(tmp_path):
+    bundle, draw, window = with_calibrate(tmp_path), np.random.default_rng(5), Window("l")
+
+    def view(name, later):
+        def frames():
+            for n in range(1, 401):
+                shift = 0 if n <= 200 else later
+                pixels = np.clip(draw.normal(np.array(RED) + shift, 8, (16, 16, 3)), 0, 255).astype(np.uint8)
+                yield Frame(str(n), n, "x", picture=pixels)
+
+        drift = detector(bundle, np.random.default_rng(0), arl=10_000)
+        return View(name, Source(f"mem:{name}", frames(), 400), {"part": stub()}, {"part": drift})
+
+    store = open_store(tmp_path / "results.db")
+    run_line([view("top", 0), view("side", -25)], [], store, window=window)
+    store.dispose()
+    alarms = window.look().alarms
+    assert {camera for camera, _ in alarms} == {"top", "side"}
+    assert sum(n for (camera, _), n in alarms.items() if camera == "top") == 0
+    assert sum(n for (camera, _), n in alarms.items() if camera == "side") >= 1
+    (metric,) = [one for one in of_line(window.look()) if one.name == "lineside_drift_alarms"]
+    told = {(one.labels["camera"], one.labels["number"]): one.value for one in metric.samples}
+    assert told == alarms
 
 
 def test_looks_of_other_pictures_are_refused():

@@ -134,7 +134,7 @@ def test_every_number_of_a_line_that_runs(store, tmp_path, monkeypatch):
     assert 0 <= one("lineside_gate_heartbeat_age_seconds") < 30
     assert one("lineside_drift_threshold", camera="camera") == 100_000
     assert one("lineside_drift_evidence", camera="camera") > 0
-    assert one("lineside_drift_alarms_total", number="margin") == 0
+    assert one("lineside_drift_alarms_total", camera="camera", number="margin") == 0
     assert one("lineside_log_dropped_total") == 7
     assert one("lineside_bundle_info", camera="camera", product="part", sha256="ab" * 32) == 1
     assert one("process_resident_memory_bytes") > 1e6

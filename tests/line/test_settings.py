@@ -128,6 +128,17 @@ def test_the_least_that_it_must_say(tmp_path):
     assert line.pictures_folder == tmp_path / "m8.bundle.db.pictures"
 
 
+def test_a_gate_without_a_deadline_is_refused_in_the_file_and_on_the_command_line_alike(tmp_path):
+    says = (
+        r"gate: needs parts.deadline_ms \(or --deadline-ms\): without it a verdict may come when its part is long past"
+    )
+    with pytest.raises(SettingsError, match=says):
+        line_of(tmp_path, 'gate = "s7://plc"\n' + CAMERA + ONE)
+    with pytest.raises(SettingsError, match=says):
+        of_flags(tmp_path / "m8.bundle", "folder:parts", gate="s7://plc")
+    assert of_flags(tmp_path / "m8.bundle", "folder:parts", gate="s7://plc", deadline_ms=5.0).gate == "s7://plc"
+
+
 def test_the_flags_make_the_same_record(tmp_path):
     bundle = tmp_path / "m8.bundle"
     text = CAMERA + ONE + 'sinks_ = 1\n[parts]\nmax_fps = 4.0\ndeadline_ms = 5.0\nlimit = 9\n[store]\nurl = "s.db"\n'

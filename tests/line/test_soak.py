@@ -5,6 +5,7 @@ import itertools
 import json
 import mmap
 import threading
+import time
 from contextlib import ExitStack
 from html.parser import HTMLParser
 
@@ -14,13 +15,15 @@ from sqlalchemy import delete, select
 
 from lineside.line import soak_page
 from lineside.line.gate.catalog import open_gate
+from lineside.line.gate.gate import Gate
+from lineside.line.gate.wire import Timing
 from lineside.line.process import Usage, usage
 from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import Window
 from lineside.line.soak import MOST, Hearing, Kept, Sampler, kept, soak
 from lineside.line.source.frame import Counts, Frame, Source, counted
 from lineside.store.tables import CHAIN, INSPECTION
-from tests.line.gate.doubles import plc
+from tests.line.gate.doubles import Fake, plc
 from tests.line.tiny import BLUE, RED, logits_of, picture, run, stub
 
 
@@ -121,6 +124,21 @@ def test_all_witnesses_agree_from_the_trigger_to_the_plc_and_the_consumer(store,
     for said in ("trigger → confirmed by the PLC", "confirmed (the gate's PLC)", "zero inside", "sha256 abab"):
         assert said in words
     assert page.count("<svg") >= 5
+
+
+def test_a_part_that_had_passed_the_gate_before_its_verdict_is_no_disagreement(store):
+    window, old = Window("l"), time.monotonic_ns() - 5_000_000_000
+    lost = Frame("p1", 1, "1", error="the camera is away", captured_ns=old)
+    frames = [lost, Frame("p2", 2, "2", picture=picture(RED))]
+    gate = Gate(Fake().wire(), Timing(deadline_ms=60_000))
+
+    def job(sink):
+        return run(stub(), Source("mem:", iter(frames), None, trigger="free"), [sink], store, window=window, gate=gate)
+
+    found = soak(job, window, lambda run_id: kept(store, run_id), every_s=0.005)
+    assert found.passed
+    told = {one.what: one.n for one in found.counts}
+    assert told["confirmed (the gate's PLC), and 1 past it before their verdict"] == 2
 
 
 @pytest.mark.parametrize("wrong", [{"stored": 59}, {"outboxes": {"mqtt://h/t": (50, 9)}}])

@@ -29,7 +29,7 @@ from lineside.line.events import (
     Triggered,
 )
 from lineside.line.states import EXECUTING, LEADS, ORDERS, STATES
-from lineside.line.station import Station, next_deadline_ns, step
+from lineside.line.station import FORMER, Station, next_deadline_ns, step
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,15 @@ def test_promises(sequence, station):
     acts, found = of(Actuate, done), results(done)
 
     # Taken: a trigger counts when its number is higher than any before it.
-    taken, answers, last, now = {}, {}, 0, -(2**63)
-    for event, before, _ in done:
+    # prepared: since when which product, None where none; one that is prepared later is not that of an earlier trigger.
+    taken, answers, last, now, prepared = {}, {}, 0, -(2**63), []
+    for event, before, actions in done:
         now = max(now, event.time_ns)
+        if isinstance(event, Ordered) and not any(isinstance(a, Refused) for a in actions):
+            if event.order == "prepare":
+                prepared.append((now, event.product))
+            elif event.order == "unprepare":
+                prepared.append((now, None))
         if isinstance(event, Triggered) and event.part.sequence > last:
             last = event.part.sequence
             taken[event.part] = (event.time_ns, before)
@@ -138,7 +144,8 @@ def test_promises(sequence, station):
     for r in found:
         came_ns, before = taken[r.part]
         assert r.verdict in WORST
-        assert r.product == before.product
+        if r.reason == DECIDED:
+            assert r.product == next((p for since_ns, p in reversed(prepared) if since_ns <= came_ns), prepared[0][1])
         if r.reason != DECIDED:
             assert r.verdict == "reject"
             continue
@@ -297,6 +304,31 @@ def test_a_product_changes_without_a_stop_and_parts_in_flight_keep_theirs():
     )  # fmt: skip
     assert [(r.part, r.product, r.verdict) for r in results(done)] == [(P1, "m8", "accept"), (P2, "m10", "accept")]
     assert of(Refused, done) == [Refused("prepare", "no product 'm12'; there are: m8, m10")]
+
+
+def test_a_change_of_product_that_names_none_is_asked_back():
+    _, done = play([Ordered("prepare", 1)], running())
+    assert of(Refused, done) == [Refused("prepare", "prepare which product? There are: m8, m10")]
+
+
+def test_a_trigger_that_is_told_after_a_change_of_product_is_of_the_one_before():
+    station, _ = play([Ordered("prepare", 10, "m10")], running())
+    end, done = play([Triggered(P1, 9), Triggered(P2, 10), said(P1, time_ns=11), said(P2, time_ns=11)], station)
+    assert [(r.part, r.product, r.verdict) for r in results(done)] == [(P1, "m8", "accept"), (P2, "m10", "accept")]
+    assert end.product == "m10"
+
+
+def test_a_part_of_which_nobody_knows_the_product_is_rejected():
+    none = [Ordered("abort", 3), Ordered("unprepare", 4), Ordered("prepare", 8, "m10"), Ordered("start", 9)]
+    station, _ = play(none, running())
+    _, done = play([Triggered(P1, 5), said(P1, time_ns=10)], station)
+    assert outcomes(done) == [(P1, "reject", STOPPED)]
+    changes = [Ordered("prepare", 10 * n, ("m8", "m10")[n % 2]) for n in range(1, FORMER + 2)]
+    station, _ = play(changes, running())
+    assert len(station.former) == FORMER
+    _, done = play([Triggered(P1, 5), Triggered(P2, 25), said(P2, time_ns=500)], station)
+    assert outcomes(done) == [(P1, "reject", STOPPED), (P2, "accept", DECIDED)]
+    assert results(done)[1].product == "m8"
 
 
 def test_what_names_another_product_than_the_prepared_one_is_refused():

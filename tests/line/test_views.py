@@ -6,16 +6,21 @@ import socket
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lineside.errors import LineError, SettingsError
+from lineside.line import halted
 from lineside.line.control import Asked, Finish, Reply
-from lineside.line.desk import Desk, Request, send
+from lineside.line.desk import CONNECTIONS, Desk, Request, send
+from lineside.line.events import Changed
+from lineside.line.halted import Reminder
 from lineside.line.run import Pace, run
 from lineside.line.source.frame import Frame, Source
 from lineside.line.view import View, only
+from tests.line.gate.doubles import until
 from tests.line.tiny import BLUE, GREY, RED, logits_of, picture, png, stub
 
 
@@ -121,6 +126,19 @@ def test_a_camera_that_missed_a_trigger_of_close_parts_stops_the_line(store):
     summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
     assert "which of them belong together can not be told" in summary.fault
     assert [n for n, verdict in gate if verdict == "accept"] in ([], [1], [1, 2])
+
+
+@pytest.mark.parametrize("trigger", ["recorded", "hardware"])
+@pytest.mark.parametrize("numbers", [(1, 2, 4, 5), (1, 2, 2, 3)])
+def test_a_source_that_leaves_a_number_out_or_gives_one_twice_stops_the_line(store, trigger, numbers):
+    top = frames(*[RED] * 5)
+    side = [replace(one, sequence=n) for one, n in zip(top, numbers, strict=False)]
+    gate = []
+    views = [view("top", top, trigger=trigger), view("side", side, trigger=trigger)]
+    summary = run(views, [], store, actuate=lambda part, verdict, *rest: gate.append((part.sequence, verdict)))
+    assert f"the source calls it picture {numbers[2]}, and picture 3 was to come" in summary.fault
+    assert [n for n, _ in gate] == sorted({n for n, _ in gate})
+    assert {n for n, verdict in gate if verdict == "accept"} <= {1, 2}
 
 
 def test_a_camera_that_hangs_is_a_reject_at_the_deadline(store):
@@ -340,6 +358,88 @@ def test_the_desk_answers_nonsense_with_a_sentence_and_lives(tmp_path):
         desk.close()
     with pytest.raises(LineError, match="no line runs there"):
         send(desk.path, Request("status"))
+
+
+def test_who_says_nothing_at_the_desk_makes_room_for_who_has_an_order(tmp_path):
+    release = threading.Event()
+
+    def ask(asked):
+        if asked.why == "slow":
+            assert release.wait(60)
+        asked.reply(Reply("", "ready", "", ""))
+
+    desk, silent = Desk(tmp_path / "line.sock", ask), []
+    order = json.dumps({"order": "status", "why": "slow"}).encode() + b"\n"
+    try:
+        for n in range(CONNECTIONS):
+            silent.append(socket.socket(socket.AF_UNIX))
+            silent[-1].settimeout(60)
+            silent[-1].connect(str(desk.path))
+            silent[-1].sendall(order if n == 0 else b'{"order": ')  # the first one's is followed, and takes its time
+        until(lambda: len(desk._busy) == 1 and len(desk._idle) == CONNECTIONS - 1)
+        assert [send(desk.path, Request("status"), 60).state for _ in range(3)] == ["ready"] * 3
+        assert silent[1].recv(1) == b""  # it had said nothing for longest
+        silent[-1].sendall(b'"status"}\n')
+        assert json.loads(silent[-1].makefile().readline())["state"] == "ready"  # three came, one after another
+        release.set()
+        assert json.loads(silent[0].makefile().readline())["state"] == "ready"
+    finally:
+        release.set()
+        for one in silent:
+            one.close()
+        desk.close()
+
+
+def test_a_halted_line_says_again_that_it_is_and_how_many_parts_it_has_rejected_since(store):
+    clock, told = [0], []
+    reminder = Reminder(told.append, lambda: clock[0], every_s=300)
+    assert reminder.patience_s(None) is None
+    clock[0] = 10**9
+    reminder.changed(Changed("halted", "m8", "3 rejects in a row"), 5)
+    assert (reminder.patience_s(None), reminder.patience_s(7.0)) == (300.0, 7.0)
+    for seconds, rejected in (
+        (300, 6),
+        (301, 7),
+        (302, 7),
+        (600, 8),
+        (601, 8),
+        (2000, 1005),
+        (2100, 1006),
+        (2101, 1006),
+    ):
+        clock[0] = seconds * 10**9
+        reminder.look(rejected)
+    assert [(one.level, one.facts["halted_s"], one.facts["rejected"]) for one in told] == [
+        ("warning", 300, 2), ("warning", 600, 3), ("warning", 1999, 1000), ("warning", 2100, 1001),
+    ]  # fmt: skip
+    assert str(told[0]) == (
+        "the station is still halted, for 5 minutes: 3 rejects in a row; 2 parts have been rejected since. "
+        "It goes on after: reset, start"
+    )
+    reminder.changed(Changed("ready", "m8", ""), 1006)
+    clock[0] = 10_000 * 10**9
+    reminder.look(2000)
+    assert len(told) == 4
+
+
+def test_the_running_line_reminds_of_its_halt(store, monkeypatch):
+    """Without any part or message coming, and with what came since."""
+    monkeypatch.setattr(halted, "EVERY_S", 0.05)
+    inbox, said, again = queue.SimpleQueue(), [], threading.Event()
+
+    def say(one):
+        said.append(one)
+        if one.facts.get("rejected") == 1:
+            again.set()
+
+    def shown():
+        yield from frames(BLUE, RED)
+        assert again.wait(60)
+        inbox.put(Finish())
+
+    views = [view("top", shown(), trigger="free")]
+    run(views, [], store, pace=Pace(halt_after=1), resettable=True, inbox=inbox, say=say)
+    assert any("still halted" in one.sentence for one in said)
 
 
 def test_a_halt_after_the_last_picture_turns_what_is_on_the_belt(store):

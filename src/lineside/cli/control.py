@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(plain(reply)))
     else:
-        stands = f"{reply.state}, product {reply.product}" + (f": {reply.detail}" if reply.detail else "")
-        print(f"refused: {reply.refused}\n{stands}" if reply.refused else stands)
+        stands = ", product ".join(word for word in (reply.state, reply.product) if word)
+        stands += f": {reply.detail}" if reply.detail else ""
+        print("\n".join(line for line in (reply.refused and f"refused: {reply.refused}", stands) if line))
     return 1 if reply.refused else 0

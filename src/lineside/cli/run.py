@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,9 +77,11 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(settings, args.json)
     inbox: Inbox = queue.SimpleQueue()
-    with told(settings) as (say, window), opened(settings, np.random.default_rng(0), inbox.put) as it:
-        for note in it.notes:
-            say(Said("note", note))
+    with told(settings) as (say, window), ExitStack() as line:
+        with terminable():
+            it = line.enter_context(opened(settings, np.random.default_rng(0), inbox.put))
+            for note in it.notes:
+                say(Said("note", note))
         with on_signal(lambda: inbox.put(Finish())), _bar() as progress:
             summary = work(
                 it,
@@ -161,6 +163,16 @@ def _bar() -> "AbstractContextManager[Progress]":
     from lineside.progress import bar, silent
 
     return bar("line", unit="parts") if sys.stderr.isatty() else nullcontext(silent)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While a line is being opened SIGTERM does what Ctrl-C does: what is open is let go, and files are put away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -29,13 +29,14 @@ def run(args: argparse.Namespace) -> int:
     import queue
     import sys
     import threading
+    from contextlib import ExitStack
     from dataclasses import replace
 
     import numpy as np
 
     from lineside import whole
     from lineside.bundle.folder import outside
-    from lineside.cli.run import on_signal
+    from lineside.cli.run import on_signal, terminable
     from lineside.errors import LineError, SettingsError
     from lineside.line import soak_page
     from lineside.line.control import Finish, Inbox
@@ -63,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     inbox: Inbox = queue.SimpleQueue()
     journal = memory(os.environ)
     timer = None if args.minutes is None else threading.Timer(60 * args.minutes, lambda: inbox.put(Finish()))
-    with told(settings) as (say, window), opened(settings, np.random.default_rng(0), inbox.put) as it:
-        for note in it.notes:
-            say(Said("note", note))
+    with told(settings) as (say, window), ExitStack() as line:
+        with terminable():
+            it = line.enter_context(opened(settings, np.random.default_rng(0), inbox.put))
+            for note in it.notes:
+                say(Said("note", note))
         try:
             with on_signal(lambda: inbox.put(Finish())):
                 if timer:

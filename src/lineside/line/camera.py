@@ -12,7 +12,8 @@ A part waits outside while the store or a sink has no room for its result. Once 
 could reject it in time: that is a fault, and the line goes to its safe state.
 
 Several cameras of one line share the schedule (Conveyor) and the room (Door): frame k of each is a view of part k, and
-who comes first takes the room for that part.
+who comes first takes the room for that part. So a source whose numbers are not 1, 2, 3, … is a fault: which part it
+shows, or would have shown, nobody could tell.
 """
 
 import itertools
@@ -105,7 +106,7 @@ def take(
     """Let frames in until there are no more, or halt is set; ends with a SourceEnd."""
     try:
         for k in itertools.count():
-            frame = None if fires else next(frames, None)
+            frame = None if fires else _next(frames, k)
             if frame is None and not fires:
                 break
             due_ns = None if conveyor is None else conveyor.due_ns(k, now_ns())
@@ -122,7 +123,7 @@ def take(
             if not _wait(enter, k, halt, now_ns, None):
                 break
             if frame is None:
-                if (frame := next(frames, None)) is None:
+                if (frame := _next(frames, k)) is None:
                     break
                 frame, at = _in_time(frame, due_ns, conveyor)
             put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6, camera))
@@ -131,6 +132,18 @@ def take(
         put(SourceEnd(str(error), camera))
     except Exception as error:  # a lost source must stop the line with a sentence, not leave it waiting
         put(SourceEnd(f"the source failed: {type(error).__name__}: {error}", camera))
+
+
+def _next(frames: Iterator[Frame], k: int) -> Frame | None:
+    """The frame of part k, or None at the end; LineError where the source counts otherwise."""
+    frame = next(frames, None)
+    if frame is not None and frame.sequence != k + 1:
+        raise LineError(
+            f"{frame.name}: the source calls it picture {frame.sequence}, and picture {k + 1} was to come; which part "
+            "it shows can not be told. A source must leave none out and give none twice: start the line again, and if "
+            "this comes back, report it with the kind of source"
+        )
+    return frame
 
 
 def _in_time(frame: Frame, due_ns: int | None, conveyor: Conveyor | None) -> tuple[Frame, int | None]:

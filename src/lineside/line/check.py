@@ -56,7 +56,6 @@ class Found:
 
 def check(settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Found]:
     """Findings, one after another as they are made: bundles, cameras, store, disk, sinks, gate, clocks."""
-    yield from _asked(settings)
     models: dict[Path, Model] = {}
     for path in settings.bundles:
         yield _one(f"bundle {path}", lambda path=path: _bundle(path, models, settings))
@@ -83,16 +82,6 @@ def _one(what: str, look: Callable[[], str]) -> Found:
         return Found(what, False, str(error))
     except Exception as error:  # a driver's or library's own: the rest is to be looked at all the same
         return Found(what, False, f"{type(error).__name__}: {error}")
-
-
-def _asked(settings: Settings) -> Iterator[Found]:
-    if settings.gate and settings.parts.deadline_ms is None:
-        yield Found(
-            "settings",
-            False,
-            "gate without parts.deadline_ms: a verdict may come when its part is long past the gate; say how long one "
-            "is of use",
-        )
 
 
 def _bundle(path: Path, models: dict[Path, Model], settings: Settings) -> str:

@@ -62,9 +62,10 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """From the engine's thread: parts or pictures are no longer calibrate's."""
+    """From the engine's thread: parts, or pictures of this camera, are no longer calibrate's."""
 
     alarm: Alarm
+    camera: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Line:
         self.fault = ""  # why the line stopped by itself
         self.last_ns = now_ns()  # of the last verdict
         self.max_behind_ms = 0.0
-        self.alarms: list[Alarm] = []
+        self.alarms: list[Drifted] = []
 
     @property
     def over(self) -> bool:
@@ -221,8 +222,8 @@ class Line:
                 self._miss()
             case Lost(sentence):
                 self._fault(sentence)
-            case Drifted(alarm):
-                self.alarms.append(alarm)
+            case Drifted():
+                self.alarms.append(message)
             case Asked():
                 self._obey(message)
             case Finish():
@@ -259,11 +260,18 @@ class Line:
             flight.frames[camera] = frame
             self._waiting.append((camera, frame))
         elif frame.sequence > self.state.last_sequence:
-            self._flights[frame.sequence] = Flight(self.state.product, {camera: frame})
+            product = st.product_at(self.state, time_ns) or self.state.product  # as the station has it
+            self._flights[frame.sequence] = Flight(product, {camera: frame})
             self._waiting.append((camera, frame))
-            self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns))
+            self._step(Triggered(Part(frame.part_id, frame.sequence), time_ns, self._lost(frame, time_ns)))
             self._step(Tick(self._now_ns()))  # it may have been let in after its deadline
         return None
+
+    def _lost(self, frame: Frame, time_ns: int) -> str:
+        """Why a part that is let in after its deadline has no picture: the camera was away, and no answer was late."""
+        deadline_ns = self.state.deadline_ns
+        late = deadline_ns is not None and self._now_ns() - time_ns > deadline_ns
+        return f"not-acquired: {frame.error}" if late and frame.error else ""
 
     def _miss(self) -> None:
         """Parts that a camera which has ended will never show."""

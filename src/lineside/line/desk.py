@@ -6,6 +6,9 @@
 One JSON object a line, UTF-8, at most LIMIT bytes; a connection may bring several. Orders are those of states.py, and
 "status". Who may order is who may open the socket: it is made with the rights of MODE, its owner and its group, and who
 it was is asked of the system, not of him (SO_PEERCRED): his user name stands in the audit.
+
+At most CONNECTIONS are served. Where one more comes, the one that has said nothing for longest is closed for it, so
+that nobody locks others out by saying nothing; one whose order is just being followed is never closed.
 """
 
 import errno
@@ -51,7 +54,9 @@ class Desk:
     def __init__(self, path: Path, ask: Ask, patience_s: float = PATIENCE_S):
         self.path, self._ask, self._patience_s = path, ask, patience_s
         self._socket = _bind(path)
-        self._seats = threading.Semaphore(CONNECTIONS)
+        self._seats = threading.Lock()
+        self._idle: dict[socket.socket, None] = {}  # that wait for their next order, the longest first
+        self._busy: set[socket.socket] = set()  # whose order is being followed
         self._closed = False
         threading.Thread(target=self._listen, name="desk", daemon=True).start()
 
@@ -71,10 +76,32 @@ class Desk:
                     return
                 time.sleep(BUSY_S)  # no file descriptor is left: orders must come through again as soon as one is
                 continue
-            if self._seats.acquire(blocking=False):
+            if self._seat(connection):
                 threading.Thread(target=self._serve, args=(connection,), name="desk visitor", daemon=True).start()
             else:
                 connection.close()
+
+    def _seat(self, connection: socket.socket) -> bool:
+        """Whether there is room for it."""
+        with self._seats:
+            if len(self._idle) + len(self._busy) >= CONNECTIONS:
+                if not self._idle:
+                    return False
+                longest = next(iter(self._idle))
+                del self._idle[longest]
+                with suppress(OSError):
+                    longest.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and leaves
+            self._idle[connection] = None
+            return True
+
+    def _take(self, connection: socket.socket) -> bool:
+        """An order of his is there: whether it is to be followed, or he had to make room for another."""
+        with self._seats:
+            if connection not in self._idle:
+                return False
+            del self._idle[connection]
+            self._busy.add(connection)
+            return True
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -82,12 +109,17 @@ class Desk:
                 connection.settimeout(IDLE_S)
                 who = _who(connection)
                 with connection.makefile("rb") as lines:
-                    while line := lines.readline(LIMIT + 1):
+                    while (line := lines.readline(LIMIT + 1)) and self._take(connection):
                         connection.sendall(json.dumps(self._answer(line, who)).encode() + b"\n")
                         if len(line) > LIMIT:
                             return
+                        with self._seats:
+                            self._busy.discard(connection)
+                            self._idle[connection] = None  # the last to be closed
         finally:
-            self._seats.release()
+            with self._seats:
+                self._busy.discard(connection)
+                self._idle.pop(connection, None)
 
     def _answer(self, line: bytes, who: str) -> dict[str, str]:
         if len(line) > LIMIT:

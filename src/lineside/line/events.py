@@ -45,6 +45,7 @@ class Decision(Protocol):
 class Triggered:
     part: Part
     time_ns: int  # when the part was there; its deadline counts from here
+    lost: str = ""  # why there will be no picture of it, where nobody is to wait for the other cameras either
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,11 +177,13 @@ def of_line(s: Snapshot) -> "Iterator[Metric]":
         yield _gauge("lineside_gate_up", "1 while the PLC confirms in time.", float(s.gate.well))
         yield _gauge("lineside_gate_heartbeat_age_seconds", "Since the PLC confirmed one.", s.gate.heartbeat_age_s)
         yield _counter("lineside_gate_confirmed", "Verdicts that the PLC has confirmed.", s.gate.confirmed)
+        yield _counter("lineside_gate_passed_by", "Parts past the gate before their verdict.", s.gate.passed_by)
     if s.drift:
         evidence, threshold = ({(("camera", name),): one[k] for name, one in s.drift.items()} for k in (0, 1))
         yield _gauge("lineside_drift_evidence", "Evidence that parts or pictures have changed.", evidence)
         yield _gauge("lineside_drift_threshold", "Evidence at which an alarm is given.", threshold)
-        yield _counter("lineside_drift_alarms", "Alarms by the number that moved.", _by("number", s.alarms))
+        alarms = {(("camera", camera), ("number", number)): float(n) for (camera, number), n in s.alarms.items()}
+        yield _counter("lineside_drift_alarms", "Alarms by camera, and the number that moved.", alarms)
 
 
 def _outboxes(s: Snapshot) -> "Iterator[Metric]":

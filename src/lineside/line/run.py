@@ -48,6 +48,7 @@ from lineside.line.decide import answerer, compare_rounded, warm_up
 from lineside.line.drift import watcher
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
+from lineside.line.halted import Reminder
 from lineside.line.row import Flight, given, inspection, stages_ms
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink, Standing
@@ -173,7 +174,7 @@ def run(
         for sentence in take_over(store, journal, datetime.now(UTC)):
             warn(sentence)
     if gate:
-        gate.start(lambda sentence: inbox.put(Lost(sentence)))
+        gate.start(lambda sentence: inbox.put(Lost(sentence)), say)
     kept = _room([first[view.name] or _blank(view.source) for view in views])
     boxes = [Box(sink.key, sink.limit, sink.events) for sink in durable]
     recorder = Recorder(
@@ -202,7 +203,7 @@ def run(
             spoken = answers[camera, made](frame)
             inbox.put(replace(spoken, picture=None))
             if (look := see.get((camera, made))) and (alarm := look(spoken)):
-                inbox.put(Drifted(alarm))
+                inbox.put(Drifted(alarm, camera))
                 recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
                 say(said.drifted(alarm, camera if len(views) > 1 else "", frame.part_id))
 
@@ -254,6 +255,7 @@ def run(
     def changed(change: Changed, who: str) -> None:
         recorder.note(note.state(row.id, datetime.now(UTC), change, who))
         say(said.changed(change, who, line.over))
+        reminder.changed(change, tally.verdicts["reject"])
         if change.state == "halted" and line.over:  # not by an order or by rejects: then nothing on the belt passes
             farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
@@ -266,6 +268,7 @@ def run(
             sink.state(Standing(change.state, change.product, change.why, row.id))
 
     farewell: list[Changed] = []
+    reminder = Reminder(say, now_ns)
 
     def obeyed(asked: Asked, refused: str) -> None:
         recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
@@ -311,10 +314,11 @@ def run(
         service.ready()
         while not line.done:
             try:
-                line.handle(inbox.get(timeout=service.patience_s(line.patience_s())))
+                line.handle(inbox.get(timeout=reminder.patience_s(service.patience_s(line.patience_s()))))
             except queue.Empty:
                 line.wake()
             service.alive()
+            reminder.look(tally.verdicts["reject"])
             if halt.is_set() and leaving[0].ident is None:
                 for thread in leaving:
                     thread.start()  # or nobody would leave before the next part comes
@@ -353,11 +357,12 @@ def run(
         fault=line.fault or (gate.error if gate else "") or recorder.error or (HANGS if hangs else ""),
         hangs=hangs,
         pictures=keeper.kept() if keeper else None,
-        alarms=tuple(line.alarms),
+        alarms=tuple(one.alarm for one in line.alarms),
         wire=gate.latency() if gate else None,
         outboxes=tuple(courier.sent() for courier in couriers),
         source=_fates(views),
         end=gate.ends.latency() if gate else None,
+        passed_by=gate.passed_by if gate else 0,
     )
     say(said.stopped(summary))
     return summary

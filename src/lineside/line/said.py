@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they import scipy, and what imports this
     from lineside.line.events import Changed
     from lineside.line.summary import Summary
 
-Event = Literal["start", "stop", "state", "drift", "sink", "camera", "fault", "command", "library", "note"]
+Event = Literal["start", "stop", "state", "drift", "sink", "camera", "gate", "fault", "command", "library", "note"]
 Level = Literal["info", "warning", "error"]
 
 
@@ -76,6 +76,17 @@ def changed(change: "Changed", who: str, ends: bool) -> Said:
     )
     why = f": {change.why}" if change.why else ""
     return Said(event, f"the station is {change.state}{why}", level, facts=facts)
+
+
+def still_halted(change: "Changed", seconds: float, rejected: int) -> Said:
+    """The station has been halted for so long, and has rejected so many parts since."""
+    parts = "1 part has been" if rejected == 1 else f"{rejected:,} parts have been"
+    sentence = (
+        f"the station is still halted, for {seconds / 60:,.0f} minutes: {change.why}; {parts} rejected since. "
+        "It goes on after: reset, start"
+    )
+    facts = {"state": change.state, "product": change.product, "halted_s": round(seconds), "rejected": rejected}
+    return Said("state", sentence, "warning", facts=facts)
 
 
 def obeyed(asked: "Asked", refused: str) -> Said:

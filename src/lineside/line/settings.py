@@ -195,6 +195,11 @@ class Settings:
             )
         if self.gate is not None:
             _scheme("gate", self.gate, GATES, "gate", "modbus://HOST:PORT")
+            if self.parts.deadline_ms is None:
+                raise ValueError(
+                    "gate: needs parts.deadline_ms (or --deadline-ms): without it a verdict may come when its part is "
+                    "long past the gate, and another lies there; say for how many ms after its trigger one is of use"
+                )
 
     def _check_cameras(self) -> None:
         names = [one.name for one in self.cameras]

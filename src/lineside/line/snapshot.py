@@ -42,6 +42,7 @@ class Pulse:
     well: bool  # False: it did not confirm in time, and the line is in its safe state
     heartbeat_age_s: float  # since it confirmed a heartbeat
     confirmed: int  # verdicts
+    passed_by: int  # parts that had gone by before their verdict was known; the PLC was not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Snapshot:
     room: int  # parts that may come before the line waits for the store
     gate: Pulse | None = None
     drift: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # camera: evidence, and that of an alarm
-    alarms: Mapping[str, int] = field(default_factory=dict)  # of drift, by the number that moved most
+    alarms: Mapping[tuple[str, str], int] = field(default_factory=dict)  # of drift: (camera, number that moved most)
     outboxes: "tuple[Sent, ...] | None" = field(default=None)  # None: the store has not answered
 
     @property
@@ -103,8 +104,8 @@ def taker(
             times |= {WIRE: gate.times.up_to(BOUNDS_MS), END: gate.ends.up_to(BOUNDS_MS)}
         product = state.product or next(iter(views[0].models))
         detectors = {view.name: found for view in views if (found := view.drifts.get(product))}
-        moved = [alarm.number for alarm in list(line.alarms)]
-        numbers = sorted({number for found in detectors.values() for number in found.numbers} | set(moved))
+        moved = [(one.camera, one.alarm.number) for one in list(line.alarms)]
+        known = {(camera, number) for camera, found in detectors.items() for number in found.numbers}
         return Snapshot(
             at_ns=now,
             run_id=run_id,
@@ -126,9 +127,11 @@ def taker(
             waiting=waiting,
             lag_s=_since_s(now, verdicts_ns, waiting),
             room=max(0, room - max(0, state.last_sequence - stored - lost)),
-            gate=Pulse(gate.url, not gate.error, gate.heartbeat_age_s(), gate.confirmed) if gate else None,
+            gate=Pulse(gate.url, not gate.error, gate.heartbeat_age_s(), gate.confirmed, gate.passed_by)
+            if gate
+            else None,
             drift={camera: (found.evidence, found.arl) for camera, found in detectors.items()},
-            alarms={number: moved.count(number) for number in numbers},
+            alarms={which: moved.count(which) for which in sorted(known | set(moved))},
         )
 
     return take

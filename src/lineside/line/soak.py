@@ -297,7 +297,9 @@ def _counts(summary: "Summary", last: Snapshot, held: Kept, hearing: Hearing) ->
     }
     seen |= {f"acknowledged or waiting ({sink})": done + left for sink, (done, left) in held.outboxes.items()}
     if last.gate is not None:
-        seen["confirmed (the gate's PLC)"] = last.gate.confirmed
+        gone = last.gate.passed_by
+        past = f", and {gone:,} past it before their verdict" if gone else ""
+        seen["confirmed (the gate's PLC)" + past] = last.gate.confirmed + gone
     counts = [Count(what, n, n == last.triggered) for what, n in seen.items()]
     counts.append(Count("verdicts lost on their way to the store", summary.lost, summary.lost == 0))
     missed = summary.deadline_misses

@@ -10,9 +10,9 @@
 The standard puts the last four into "Operational" and calls the last two SingleExecution and ContinuousExecution. A
 part that comes while the station does not execute is rejected, whatever is in the picture.
 
-Where we are wider than the standard: a product may be prepared while parts are inspected (parts that come from then on
-are of the new one). Where narrower: there is one mode, the automatic one, so a reset leads on to it by itself, and to
-ready where a product had been prepared.
+Where we are wider than the standard: a product may be prepared while parts are inspected (parts that are triggered from
+then on are of the new one). Where narrower: there is one mode, the automatic one, so a reset leads on to it by itself,
+and to ready where a product had been prepared.
 """
 
 from typing import Literal, get_args

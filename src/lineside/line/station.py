@@ -13,6 +13,7 @@ What it promises, whatever the order of events (tests/line/test_station.py):
   - verdicts leave in the order of the triggers: an answer that overtakes another waits for it;
   - a part is accepted only while the station executes, only by finite answers of every camera that all say so, and
     only while its deadline has not passed;
+  - a part is of the product that was prepared when it was triggered, however late the trigger is told;
   - time never runs backwards in here: an event with an older time counts as happening now.
 
 States and orders are those of states.py. Times are nanoseconds of one monotonic clock. A part is its sequence number;
@@ -31,6 +32,7 @@ from lineside.line.events import (
     NOT_FINITE,
     NOT_THE_PART,
     STOPPED,
+    UNREADABLE,
     WORST_LAST,
     Action,
     Actuate,
@@ -53,6 +55,7 @@ from lineside.line.events import (
 )
 from lineside.line.states import EXECUTING, LEADS, State, refusal
 
+FORMER = 16  # changes of product that are remembered
 NAMED = ("unprepare", "start", "start-single")  # orders that may name the product which they are about
 
 
@@ -78,6 +81,7 @@ class Station:
     state: State = "preoperational"
     product: str = ""  # that is prepared, or was at last
     prepared: bool = False
+    former: tuple[tuple[int, str], ...] = ()  # until when what was prepared, oldest first; "": nothing, or not known
     detail: str = ""  # why the station halted or is in error
     now_ns: int = -(2**63)
     last_sequence: int = 0
@@ -129,10 +133,16 @@ def next_deadline_ns(station: Station) -> int | None:
     return min(due, default=None)
 
 
+def product_at(station: Station, time_ns: int) -> str:
+    """The product that was prepared then; "": none was, or so many changes ago that nobody knows any more."""
+    return next((product for until_ns, product in station.former if time_ns < until_ns), station.product)
+
+
 def _trigger(station: Station, event: Triggered) -> Station:
     if event.part.sequence <= station.last_sequence:
         return replace(station, ignored=station.ignored + 1)
-    waiting = Waiting(event.part, event.time_ns, station.product)
+    made = product_at(station, event.time_ns)
+    waiting = Waiting(event.part, event.time_ns, made or station.product)
     left = station.expect
     if station.state == "error":
         waiting = replace(waiting, ruled=(FAULT, station.detail))
@@ -140,8 +150,15 @@ def _trigger(station: Station, event: Triggered) -> Station:
         waiting = replace(waiting, ruled=(HALTED, station.detail))
     elif station.state not in EXECUTING or station.finishing:
         waiting = replace(waiting, ruled=(STOPPED, f"the station was not inspecting: {station.state}"))
-    elif left:
-        waiting, left = replace(waiting, expected=left[0]), left[1:]
+    else:
+        if left:
+            waiting, left = replace(waiting, expected=left[0]), left[1:]
+        if event.lost:
+            waiting = replace(waiting, ruled=(UNREADABLE, event.lost))
+        elif not made and station.former:
+            waiting = replace(
+                waiting, ruled=(STOPPED, "which product was prepared at its trigger is not known, or none")
+            )
     return replace(
         station,
         last_sequence=event.part.sequence,
@@ -247,6 +264,8 @@ def _enough(station: Station, in_a_row: int) -> bool:
 
 def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...]]:
     why = refusal(station.state, event.order)
+    if not why and event.order == "prepare" and not event.product and "" not in station.products:
+        why = f"prepare which product? There are: {', '.join(station.products)}"
     if not why and event.order == "prepare" and event.product not in station.products:
         why = f"no product {event.product!r}; there are: {', '.join(station.products)}"
     if not why and event.order in NAMED and event.product and event.product != station.product:
@@ -267,9 +286,9 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
         case "abort":
             station = _reject(station, STOPPED, "the station was told to abort", silent_only=True)
         case "prepare":
-            station = replace(station, product=event.product, prepared=True)
+            station = replace(_turn(station, event.product), product=event.product, prepared=True)
         case "unprepare":
-            station = replace(station, prepared=False)
+            station = replace(_turn(station, ""), prepared=False)
         case "start" | "start-single":
             station = replace(station, seen_ns=station.now_ns, in_a_row=0)
         case "stop":
@@ -283,6 +302,17 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
         left = station.expect if event.order == "halt" else ()  # after an abort or a reset one begins anew
         station = replace(station, finishing=False, expect=left)
     return _go(station, through, event.why)
+
+
+def _turn(station: Station, product: str) -> Station:
+    """From now on another product is prepared, or none (""): parts that were triggered before are of the one before."""
+    before = station.product if station.prepared else ""
+    if not station.product or before == product:
+        return station
+    former = (*station.former, (station.now_ns, before))
+    if len(former) > FORMER:
+        former = ((former[1][0], ""), *former[2:])
+    return replace(station, former=former)
 
 
 def _fault(station: Station, detail: str) -> tuple[Station, tuple[Action, ...]]:

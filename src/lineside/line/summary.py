@@ -49,6 +49,7 @@ class Summary:
     latency_ms: dict[str, Latency]  # by STAGES
     wire_ms: Latency | None  # verdict → confirmed by the gate's PLC; None: no gate
     end_ms: Latency | None  # trigger → confirmed by the gate's PLC; None: no gate
+    passed_by: int  # past the gate before their verdict was known: the PLC was not told, and has rejected them
     seconds: float  # first trigger → last verdict
     parts_per_second: float | None
     max_behind_ms: float | None  # with --max-fps: how late the most delayed trigger was
@@ -109,6 +110,7 @@ class Tally:
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
         end: Latency | None = None,
+        passed_by: int = 0,
         hangs: bool = False,
         pictures: "Kept | None" = None,
         outboxes: "tuple[Sent, ...]" = (),
@@ -132,6 +134,7 @@ class Tally:
             latency_ms={stage: histogram.latency() for stage, histogram in self.histograms.items()},
             wire_ms=wire,
             end_ms=end,
+            passed_by=passed_by,
             seconds=seconds,
             parts_per_second=self.parts / seconds if seconds > 0 else None,
             max_behind_ms=max_behind_ms,
@@ -182,8 +185,13 @@ def text(s: Summary) -> str:
         lines.append(
             f"the line fell behind its triggers by up to {s.max_behind_ms:,.0f} ms (times count from the trigger)"
         )
-    if s.wire_ms and s.wire_ms.n < s.parts:
-        lines.append(f"{s.parts - s.wire_ms.n:,} of these verdicts were NOT confirmed by the PLC")
+    if s.passed_by:
+        lines.append(
+            f"{s.passed_by:,} of these parts had passed the gate before their verdict was known (a camera was away): "
+            "the PLC was not told of them, and had rejected them for want of a verdict"
+        )
+    if s.wire_ms and s.wire_ms.n + s.passed_by < s.parts:
+        lines.append(f"{s.parts - s.wire_ms.n - s.passed_by:,} of these verdicts were NOT confirmed by the PLC")
     lines.append(f"{s.stored:,} results in the store, run {s.run_id}" + (f"; {s.lost:,} LOST" if s.lost else ""))
     if s.pictures:
         missed = s.pictures.dropped + s.pictures.refused

@@ -14,6 +14,7 @@ from lineside.line.events import Part
 from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
+from lineside.line.gate.schedule import Job
 from lineside.line.gate.wire import PASSING, STATES, Timing
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
@@ -221,6 +222,34 @@ def test_a_belt_that_stands_does_not_hold_up_the_stop():
     gate.close("stopped")
     assert fake.told == []
     assert "1 part was still between camera and gate" in gate.error
+
+
+def test_a_belt_that_stands_while_parts_wait_is_said_once_each_time():
+    clock, count, said = [0], [500], []
+    fake = Fake(encoder=lambda: count[0])
+    timing = Timing(60_000, heartbeat_ms=60_000, delay_counts=100, encoder=7, poll_ms=10, still_ms=1000)
+    gate = Gate(fake.wire(), timing, lambda: clock[0])
+    gate._say = said.append
+
+    def stand(seconds, then=0):
+        for _ in range(round(seconds * 100)):
+            clock[0] += 10_000_000
+            gate._poll()
+        count[0] += then
+
+    stand(5)
+    assert said == []  # nothing is on the belt
+    for n in (1, 2):
+        gate._schedule.put(Job(part(n), "accept", "decided", clock[0], clock[0]))
+    stand(0.1, then=5)
+    assert len(said) == 1  # they came when it had stood for long
+    stand(0.9)
+    assert len(said) == 1  # it has moved, and does not stand for long enough again
+    stand(3, then=5)
+    stand(1.5)
+    assert [(one.event, one.facts["waiting"]) for one in said] == [("gate", 2)] * 3
+    assert str(said[1]).startswith("fake:: the encoder at 7 has stood still for 1.0 s, and 2 parts wait between camera")
+    assert gate.error == ""
 
 
 def test_a_stop_is_not_held_up_for_ever_by_a_belt_that_creeps(monkeypatch):

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 import pytest
 
@@ -12,7 +13,12 @@ from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import GATES, open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.gate.wire import OTHER_REASON, REASONS, STATES, VERDICTS, Timing
+from lineside.line.snapshot import Window
+from lineside.line.source.frame import Frame, Source
+from lineside.line.summary import text
+from lineside.settings import plain
 from tests.line.gate.doubles import Fake, until
+from tests.line.tiny import RED, picture, run, stub
 
 CALM = Timing(deadline_ms=60_000, heartbeat_ms=60_000, pass_ms=60_000)
 
@@ -215,3 +221,41 @@ def test_without_its_library_the_command_that_installs_it_is_named(monkeypatch, 
 def test_wrong_urls_are_sentences(url, says):
     with pytest.raises(SettingsError, match=says):
         open_gate(url)
+
+
+@pytest.mark.parametrize("deadline_ms", [None, 1000])  # with one, their deadline has passed, too
+def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_what_they_are(store, deadline_ms):
+    """A camera was away for five seconds; what it missed meanwhile lies in no PLC's memory, and is no lost telegram."""
+    window = Window("l")
+    now = time.monotonic_ns()
+
+    def lost(n, ago_s):
+        return Frame(f"p{n}", n, f"{n}", error="the camera is away", captured_ns=now - round(ago_s * 1e9))
+
+    frames = [Frame("p1", 1, "1", picture=picture(RED)), lost(2, 5), lost(3, 4), lost(4, 0)]
+    frames.append(Frame("p5", 5, "5", picture=picture(RED)))
+    fake = Fake()
+    gate = Gate(fake.wire(), CALM)
+    source = Source("mem:", iter(frames), None, trigger="free")
+    summary = run(stub(), source, [], store, gate=gate, window=window, deadline_ms=deadline_ms)
+    assert summary.verdicts == {"accept": 2, "hold": 0, "reject": 3}
+    assert summary.reasons == {"decided": 2, "unreadable": 3}
+    assert [one.sequence for one in fake.told] == [1, 4, 5]
+    assert (summary.passed_by, plain(summary)["passed_by"], window.look().gate.passed_by) == (2, 2, 2)
+    assert "2 of these parts had passed the gate before their verdict was known (a camera was away)" in text(summary)
+    assert "NOT confirmed" not in text(summary)
+
+
+def test_what_was_not_confirmed_is_still_named_beside_them(store):
+
+    def then(what):
+        if what == "tell":
+            raise LineError("fake: gone")
+
+    gone = Frame("p1", 1, "1", error="away", captured_ns=time.monotonic_ns() - 5_000_000_000)
+    frames = [gone, Frame("p2", 2, "2", picture=picture(RED))]
+    summary = run(
+        stub(), Source("mem:", iter(frames), None, trigger="free"), [], store, gate=Gate(Fake(then=then).wire(), CALM)
+    )
+    assert (summary.parts, summary.passed_by, summary.wire_ms.n) == (2, 1, 0)
+    assert "1 of these verdicts were NOT confirmed by the PLC" in text(summary)

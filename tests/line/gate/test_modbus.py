@@ -170,6 +170,7 @@ def test_from_the_command_line(tmp_path):
     with plc(tmp_path) as double:
         command = [sys.executable, "-m", "lineside", "run", str(tmp_path / "tiny.bundle"), "--json"]
         command += ["--source", f"folder:{tmp_path}/parts", "--gate", f"modbus://127.0.0.1:{double.port}?{SLOW}"]
+        command += ["--deadline-ms", "60000"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         passes = [one["passes"] for one in double.parts()]
         double.process.kill()

@@ -49,6 +49,37 @@ def test_nobody_else_does(shop, given):
     shop.knock()  # and the server is still there
 
 
+def test_a_client_that_tries_passwords_is_refused_for_a_while(tmp_path, caplog):
+    shop, other = Shop(tmp_path), tmp_path / "other"
+    try:
+        for n in range(trust.TRIES):
+            with pytest.raises(REFUSED):
+                shop.knock(password=f"wrong horse {n}")
+        with pytest.raises(REFUSED):
+            shop.knock()  # the right one is not looked at
+        certificate, _ = client_certificate(other)
+        (shop.pki / "trusted" / "other.der").write_bytes(certificate.read_bytes())
+        shop.knock(who=other)  # another client comes in
+    finally:
+        shop.sink.close()
+    said = [one for one in caplog.messages if "5 wrong passwords in a row from urn:test:client" in one]
+    assert len(said) == 1
+    assert "wrong horse" not in caplog.text
+
+
+def test_the_rest_ends_and_a_right_password_begins_anew():
+    clock = [0.0]
+    tries = trust.Tries(lambda: clock[0])
+    assert [tries.tried(b"a", False) for _ in range(trust.TRIES)] == [False] * (trust.TRIES - 1) + [True]
+    assert (tries.rests(b"a"), tries.rests(b"b")) == (True, False)
+    clock[0] = trust.REST_S + 1
+    assert not tries.rests(b"a")
+    assert tries.tried(b"a", False)  # one more is enough
+    clock[0] *= 3
+    assert not tries.tried(b"a", True)
+    assert not any(tries.tried(b"a", False) for _ in range(trust.TRIES - 1))
+
+
 def test_a_client_of_an_unknown_certificate_is_kept_to_be_trusted(shop, tmp_path, caplog):
     with pytest.raises(REFUSED):
         shop.knock(who=tmp_path)

@@ -29,6 +29,7 @@ from lineside.line.gate.belt import Belt
 from lineside.line.gate.schedule import Job, Schedule
 from lineside.line.gate.wire import PASSING, STATES, Telegram, Timing, Wire
 from lineside.line.latency import Histogram, Latency
+from lineside.line.said import Said, Say, unheard
 
 ROOM = 64  # verdicts that may wait for the wire
 ROOM_ON_BELT = 4096  # the same with a delay: parts between camera and gate
@@ -67,6 +68,7 @@ class Gate:
         self._beat_ns = 0  # when the next heartbeat is due
         self._poll_ns: int | None = None  # when the next reading of the encoder is due; None: there is none
         self._rest_ns: int | None = None  # when PASS must end
+        self._resting = False  # whether it was said that the belt stands
         self.times = Histogram()  # verdict, or its part at the gate, → confirmed; of every verdict that was confirmed
         self.ends = Histogram()  # trigger → confirmed; of the same
         self._beaten_ns = 0  # when the PLC confirmed the last heartbeat
@@ -74,11 +76,12 @@ class Gate:
         self._done = threading.Event()
         self._threads: list[threading.Thread] = []
         self.confirmed = 0
+        self.passed_by = 0  # parts that had gone by before their verdict was known: the PLC is not told of them
         self.error = ""
 
-    def start(self, failed: Callable[[str], None]) -> None:
+    def start(self, failed: Callable[[str], None], say: Say = unheard) -> None:
         """Put the PLC into its rest state and start the heartbeat. LineError where it does not take that."""
-        self._failed = failed
+        self._failed, self._say = failed, say
         try:
             self._on_wire(self._wire.rest)
             self._beat()
@@ -102,7 +105,8 @@ class Gate:
         if self.error:
             return  # the line has been told, and the PLC hears nothing any more
         if reason == UNREADABLE and self._has_passed(triggered_ns):
-            return  # a camera was away: for want of a verdict the PLC has rejected it, and another part lies there now
+            self.passed_by += 1  # a camera was away: for want of a verdict the PLC has rejected it long ago
+            return  # and another part lies there now
         if self._given - self._taken >= self._room:
             raise LineError(
                 f"{self.url}: {self._room} parts are between camera and gate; is the delay right?"
@@ -250,6 +254,23 @@ class Gate:
                 f"{self.url}: the encoder at {self._timing.encoder}: {error}; where the parts are is not known. Look "
                 "at its wiring and sense, and at jump_counts and jitter_counts"
             ) from None
+
+        self._see_rest()
+
+    def _see_rest(self) -> None:
+        """A belt that stands is no fault; one that stands while parts are on it is worth a word, once each time."""
+        stands_ns = self._belt.stands_ns(self._now_ns())
+        stands = stands_ns > self._timing.still_ms * 1e6
+        if stands and not self._resting and (waiting := len(self._schedule)):
+            self._resting = True
+            were = "1 part waits" if waiting == 1 else f"{waiting:,} parts wait"
+            sentence = (
+                f"{self.url}: the encoder at {self._timing.encoder} has stood still for {stands_ns / 1e9:.1f} s, and "
+                f"{were} between camera and gate; if the belt runs, look at the encoder: no verdict leaves meanwhile"
+            )
+            self._say(Said("gate", sentence, "warning", facts={"waiting": waiting}))
+        elif not stands:
+            self._resting = False
 
     def _patience_s(self) -> float:
         due = (self._beat_ns, self._rest_ns, self._poll_ns, self._schedule.next_ns())

@@ -64,7 +64,7 @@ class Timing:
     poll_ms: float = 10.0  # between two readings of it
     jump_counts: int = 0  # more forward between two readings is a fault; 0: a quarter of delay_counts
     jitter_counts: int = 10  # so far may it tremble back
-    still_ms: float = 2000.0  # a belt that stands so long does not hold up the line's stop
+    still_ms: float = 2000.0  # a belt that stands so long is told of, and does not hold up the line's stop
 
     def __post_init__(self):
         for name in ("deadline_ms", "heartbeat_ms", "pass_ms", "poll_ms", "still_ms"):

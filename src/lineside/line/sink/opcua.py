@@ -21,7 +21,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class Door:
     pki: Path
     users: dict[str, trust.Account]
     guest: Callable[[str, str, bool], Any]  # name, application, whether he steers: asyncua's record of who is in
+    tries: trust.Tries = field(default_factory=trust.Tries)
 
     def get_user(
         self, _server: Any, username: str | None = None, password: Any = None, certificate: bytes | None = None
@@ -86,7 +87,16 @@ class Door:
                 return self.guest("anonymous", application, False)
             return self._refuse("it named no user")
         said = password.decode("utf-8", "replace") if isinstance(password, bytes) else password or ""
-        if not trust.is_user(self.users, username, said):
+        client = certificate or b""
+        if self.tries.rests(client):
+            return None  # that it was refused for a while has been said
+        right = trust.is_user(self.users, username, said)
+        if self.tries.tried(client, right):
+            return self._refuse(
+                f"{trust.TRIES} wrong passwords in a row from {application}: none of its passwords is looked at for "
+                f"{trust.REST_S:.0f} s"
+            )
+        if not right:
             return self._refuse("user or password is wrong")
         steers = self.given.orders and self.users[username].role == "steer"
         return self.guest(username, application, steers)

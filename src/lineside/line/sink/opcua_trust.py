@@ -15,6 +15,8 @@ import hmac
 import os
 import secrets
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,7 @@ CERTIFICATE_DAYS = 3650
 REJECTED = 20
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MiB and about 40 ms: RFC 7914's interactive login
 NO_USER = b"no such user"  # hashed in place of a user who is not there, so that both take as long
+TRIES, REST_S = 5, 60.0  # so many wrong passwords in a row, and none of that client's is looked at for so long
 Role = Literal["look", "steer"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -87,6 +90,27 @@ def application(der: bytes) -> str:
     except ValueError:
         pass  # odd, and trusted all the same: byte for byte
     return hashlib.sha256(der).hexdigest()[:16]
+
+
+class Tries:
+    """Wrong passwords in a row, by the client's certificate: a trusted one, so there are few. Final."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic):
+        self._monotonic = monotonic
+        self._wrong: dict[bytes, tuple[int, float]] = {}  # how many, and when the last one was tried
+
+    def rests(self, client: bytes) -> bool:
+        """Whether nothing that this client says is looked at now."""
+        wrong, last_s = self._wrong.get(client, (0, 0.0))
+        return wrong >= TRIES and self._monotonic() - last_s < REST_S
+
+    def tried(self, client: bytes, right: bool) -> bool:
+        """A password was looked at; whether the client has to rest from now on."""
+        if right:
+            self._wrong.pop(client, None)
+            return False
+        self._wrong[client] = (self._wrong.get(client, (0, 0.0))[0] + 1, self._monotonic())
+        return self.rests(client)
 
 
 def password_line(name: str, password: str, salt: bytes, role: Role = "look") -> str:
