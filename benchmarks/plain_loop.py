@@ -68,7 +68,8 @@ def plain(split, classes, recipe: Recipe, epochs: int, patience: int):
         curve.append((monotonic() - start, right / len(sets["calibrate"])))
         if curve[-1][1] > best[0]:
             best = (curve[-1][1], {k: v.clone() for k, v in net.state_dict().items()})
-        if epoch - int(np.argmax([a for _, a in curve])) >= patience:
+        best_epoch = 1 + int(np.argmax([a for _, a in curve]))
+        if epoch + 1 - max(best_epoch, epochs // 2) >= patience:  # as `lineside train`: not while the rate is high
             break
     net.load_state_dict(best[1])
     return net.eval(), curve
