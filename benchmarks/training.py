@@ -3,12 +3,13 @@
 The plain loop (benchmarks/plain_loop.py) has the same backbone, weights, split, frozen stages, rates and augmentation
 by flips; it decodes and computes every picture in every epoch, eager, float32, with two loader processes (the usual
 recipe). Ours counts from the command's start, with its check, split and decisions; the plain loop is given the split.
+The plain loop runs so many --epochs, its rate's schedule over them; ours as many as its recipe says.
 Both are judged on calibrate after each epoch; the target is the lower of the two best accuracies, so both reach it. The
 nets that both end with are compared on test by McNemar's exact test. One data set after the other, ours and the plain
 loop in turn. torch is imported before either clock starts, and not by this module: the processes that the check starts
 import the main module anew, and that of `lineside train` is light.
 
-    python -m benchmarks.training [--data neu-det ...] [--net efficientnet_lite0] [--epochs 15]
+    python -m benchmarks.training [--data neu-det ...] [--net efficientnet_lite0] [--epochs 8]
 """
 
 import argparse
