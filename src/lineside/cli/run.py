@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 from lineside.cli.numbers import above_zero, at_least_one
 
 if TYPE_CHECKING:
+    from lineside.line.control import Inbox
+    from lineside.line.open import Opened
+    from lineside.line.said import Say
     from lineside.line.settings import Settings
+    from lineside.line.snapshot import Window
     from lineside.progress import Progress
 
 STAND_IN_THE_FILE = {  # flag: the setting of line.toml in its place
@@ -62,12 +66,9 @@ def run(args: argparse.Namespace) -> int:
     import json
     import queue
 
-    import numpy as np
-
     from lineside.errors import LineError
     from lineside.line.control import Finish, Inbox
-    from lineside.line.open import opened, told, work
-    from lineside.line.said import Said
+    from lineside.line.open import work
     from lineside.line.summary import text
     from lineside.line.systemd import service
     from lineside.settings import plain
@@ -77,21 +78,20 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(settings, args.json)
     inbox: Inbox = queue.SimpleQueue()
-    with told(settings) as (say, window), ExitStack() as line:
-        with terminable():
-            it = line.enter_context(opened(settings, np.random.default_rng(0), inbox.put))
-            for note in it.notes:
-                say(Said("note", note))
-        with on_signal(lambda: inbox.put(Finish())), _bar() as progress:
-            summary = work(
-                it,
-                inbox=inbox,
-                say=say,
-                journal=memory(os.environ),
-                service=service(os.environ, os.getpid()),
-                window=window,
-                progress=progress,
-            )
+    with (
+        opened_line(settings, inbox) as (it, say, window),
+        on_signal(lambda: inbox.put(Finish())),
+        _bar() as progress,
+    ):
+        summary = work(
+            it,
+            inbox=inbox,
+            say=say,
+            journal=memory(os.environ),
+            service=service(os.environ, os.getpid()),
+            window=window,
+            progress=progress,
+        )
     if summary.hangs:  # to end the interpreter under a running inference would abort it, and its answer with it
         atexit.register(_leave)
     # Where results go to stdout, nothing else does.
@@ -166,13 +166,25 @@ def _bar() -> "AbstractContextManager[Progress]":
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """While a line is being opened SIGTERM does what Ctrl-C does: what is open is let go, and files are put away."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def opened_line(settings: "Settings", inbox: "Inbox") -> "Iterator[tuple[Opened, Say, Window]]":
+    """The line, its log and what it shows, when its notes are said.
+
+    While it is being opened SIGTERM does what Ctrl-C does: what is open is let go, and files are put away.
+    """
+    import numpy as np
+
+    from lineside.line.open import opened, told
+    from lineside.line.said import Said
+
+    with told(settings) as (say, window), ExitStack() as line:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            it = line.enter_context(opened(settings, np.random.default_rng(0), inbox.put))
+            for note in it.notes:
+                say(Said("note", note))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        yield it, say, window
 
 
 @contextmanager

@@ -29,19 +29,15 @@ def run(args: argparse.Namespace) -> int:
     import queue
     import sys
     import threading
-    from contextlib import ExitStack
     from dataclasses import replace
-
-    import numpy as np
 
     from lineside import whole
     from lineside.bundle.folder import outside
-    from lineside.cli.run import on_signal, terminable
+    from lineside.cli.run import on_signal, opened_line
     from lineside.errors import LineError, SettingsError
     from lineside.line import soak_page
     from lineside.line.control import Finish, Inbox
-    from lineside.line.open import opened, told, work
-    from lineside.line.said import Said
+    from lineside.line.open import work
     from lineside.line.settings import read_line
     from lineside.line.soak import keep, kept, signer, soak
     from lineside.line.summary import text
@@ -64,11 +60,7 @@ def run(args: argparse.Namespace) -> int:
     inbox: Inbox = queue.SimpleQueue()
     journal = memory(os.environ)
     timer = None if args.minutes is None else threading.Timer(60 * args.minutes, lambda: inbox.put(Finish()))
-    with told(settings) as (say, window), ExitStack() as line:
-        with terminable():
-            it = line.enter_context(opened(settings, np.random.default_rng(0), inbox.put))
-            for note in it.notes:
-                say(Said("note", note))
+    with opened_line(settings, inbox) as (it, say, window):
         try:
             with on_signal(lambda: inbox.put(Finish())):
                 if timer:

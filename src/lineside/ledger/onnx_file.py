@@ -18,12 +18,11 @@ from onnx import ModelProto, TensorProto, helper, inliner, numpy_helper, shape_i
 
 from lineside.errors import SettingsError
 from lineside.ledger.field import Seen
-from lineside.ledger.onnx_field import BY_NUMBERS, Value, begin, follow
+from lineside.ledger.onnx_field import BY_NUMBERS, VIEWS, Value, begin, follow
 from lineside.ledger.onnx_node import CONVS, GEMMS, NORMS, PRODUCTS, RECURRENT, Shape, attributes, uncounted
 from lineside.ledger.onnx_node import work as work_of
 from lineside.ledger.row import Cost, Row, Tensors
 
-VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 # What reads learnt numbers for sure; a constant that anything else reads may as well be a colour's share of the luma.
 LEARNT = {*CONVS, "ConvTranspose", *PRODUCTS, *GEMMS, *RECURRENT, *NORMS}
@@ -119,7 +118,7 @@ def _cost(model: ModelProto, name: str, size_px: int | tuple[int, int] | None, s
                 f"its node {node.name or out!r} lacks an input, a size or an attribute that {node.op_type} needs"
             ) from None
         seen |= {n: field for n in node.output if n}
-        if node.op_type in VIEWS and sources[0] in number:  # another shape of the same numbers
+        if node.op_type in (*VIEWS, "Identity") and sources[0] in number:  # another shape of the same numbers
             number[out] = number[sources[0]]
             if sources[0] in maker:
                 maker[out] = maker[sources[0]]

@@ -57,7 +57,8 @@ def _store(connection: Connection, one: Left, at: datetime) -> str:
     inspections = sum(isinstance(record, Inspection) for record in records)
     detail = {"inspections": inspections, "events": len(records) - inspections, "torn": one.torn}
     event = Event(uuid.uuid4().hex, one.run_id, at, "recovered", "line", "", detail)
-    links = [Link(type(record), run_hash(dict(run)), row(record)) for record in (*records, event)]
+    of_run = run_hash(dict(run))
+    links = [Link(type(record), of_run, row(record)) for record in (*records, event)]
     insert_all(connection, links, one.boxes)
     return (
         f"a line was killed before its last results were stored: {inspections} results and {len(records) - inspections}"
