@@ -73,7 +73,8 @@ def model(graph: bytes):
 
 
 def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
-    from lineside.line.run import Pace, run
+    from lineside.line.pace import Pace
+    from lineside.line.run import run
     from lineside.line.sink.catalog import open_sink
     from lineside.line.sink.sink import Sink
     from lineside.line.source.frame import Frame, Source

@@ -43,7 +43,8 @@ def measure(rounds: int, parts: int, folder: Path) -> dict:
 
     from lineside.evidence.drift import Detector
     from lineside.line.metrics import registry, serve
-    from lineside.line.run import Pace, run
+    from lineside.line.pace import Pace
+    from lineside.line.run import run
     from lineside.line.sink.catalog import open_sink
     from lineside.line.sink.sink import Sink
     from lineside.line.snapshot import Window

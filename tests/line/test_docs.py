@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from lineside.cli import run as verb
+from lineside.line.books import ROOM
 from lineside.line.decide import WARM_UPS
 from lineside.line.events import REASONS
-from lineside.line.run import ROOM
 from lineside.line.sink.catalog import SINKS
 from lineside.line.sink.sink import COLUMNS
 from lineside.line.source import live, nuts, stream, watch

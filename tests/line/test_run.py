@@ -158,7 +158,7 @@ def test_a_hung_engine_rejects_at_the_deadline_and_the_line_goes_on(store):
 
 def test_a_hung_engine_does_not_fill_the_memory(store, monkeypatch):
     """Parts that had their verdict do not wait at the engine's door with their pictures."""
-    monkeypatch.setattr("lineside.line.run.ROOM", 64)  # the recorder may hold so many
+    monkeypatch.setattr("lineside.line.books.ROOM", 64)  # the recorder may hold so many
     release, alive = threading.Event(), []
 
     def infer(pictures):
@@ -265,7 +265,7 @@ def test_a_broken_sink_stops_the_line_and_results_are_in_the_store(store):
 
 def test_a_sink_that_hangs_stops_the_line_as_soon_as_a_deadline_can_not_be_kept(store, monkeypatch):
     """Eight results may wait; the ninth part is due at 160 ms and must have its verdict at 360."""
-    monkeypatch.setattr("lineside.line.run.ROOM", 8)
+    monkeypatch.setattr("lineside.line.books.ROOM", 8)
     told = threading.Event()
 
     def tell(group):

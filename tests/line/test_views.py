@@ -17,7 +17,8 @@ from lineside.line.control import Asked, Finish, Reply
 from lineside.line.desk import CONNECTIONS, Desk, Request, send
 from lineside.line.events import Changed
 from lineside.line.halted import Reminder
-from lineside.line.run import Pace, run
+from lineside.line.pace import Pace
+from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
 from lineside.line.view import View, only
 from tests.line.gate.doubles import until

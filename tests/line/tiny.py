@@ -112,7 +112,7 @@ def png(color, side=16) -> bytes:
 
 def run(model, source, sinks, store, *, drift=None, deadline_ms=None, max_fps=None, parts=None, **given):
     """A line with one camera and one product."""
-    from lineside.line.run import Pace
+    from lineside.line.pace import Pace
     from lineside.line.run import run as run_line
     from lineside.line.view import only
 

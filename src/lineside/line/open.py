@@ -136,7 +136,8 @@ def work(
 ) -> "Summary":
     """Run an open line as its settings say. journal: the folder for what is not stored yet (store/journal.py); more:
     sinks beside its own. What line.run.run raises."""
-    from lineside.line.run import Pace, run
+    from lineside.line.pace import Pace
+    from lineside.line.run import run
 
     settings = it.settings
     pace = Pace(

@@ -3,8 +3,8 @@
 Threads, one job each; only the first knows the station:
     main      takes messages from one inbox in their order: station, verdicts, deadlines (line/control.py)
     camera    lets frames in; one a camera (line/camera.py)
-    engine    decodes, infers, decides, one picture at a time (line/decide.py); then looks for drift (line/drift.py)
-    recorder  commits results and outbox entries in groups, then tells the sinks (store/recorder.py)
+    engine    decodes, infers, decides, one picture at a time; then looks for drift (line/engine.py)
+    recorder  commits results and outbox entries in groups, then tells the sinks (store/recorder.py, line/books.py)
     courier   sends what its sink's outbox holds until the consumer acknowledges it; one a sink (line/courier.py)
 and with a gate two more, which tell the PLC and watch the time that takes (line/gate/gate.py)
 
@@ -26,78 +26,49 @@ Stopping   on request (Ctrl-C, SIGTERM) the part in flight gets its verdict and 
 
 import itertools
 import queue
-import socket
 import threading
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sqlalchemy import Engine as Store
 
-from lineside import __version__
 from lineside.errors import SettingsError
+from lineside.evidence.drift import Alarm
 from lineside.line import note, said, snapshot
+from lineside.line import pace as paces
+from lineside.line.books import Books, room_for, run_row
 from lineside.line.camera import Conveyor, Door, Room, take
 from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
-from lineside.line.decide import answerer, compare_rounded, warm_up
-from lineside.line.drift import watcher
+from lineside.line.decide import compare_rounded, warm_up
+from lineside.line.engine import Engine
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
 from lineside.line.halted import Reminder
-from lineside.line.row import Flight, given, inspection, stages_ms
+from lineside.line.keeper import Pictures
+from lineside.line.pace import AFTER_EACH_OTHER, Pace
+from lineside.line.row import Flight
 from lineside.line.sink.durable import Durable
-from lineside.line.sink.sink import Sink, Standing
-from lineside.line.source.frame import Frame, Source
+from lineside.line.sink.sink import Sink
+from lineside.line.source.frame import Frame
 from lineside.line.station import Station
-from lineside.line.summary import Summary, Tally
+from lineside.line.summary import Summary
 from lineside.line.systemd import NOBODY, Service
-from lineside.line.view import PRODUCT, View
+from lineside.line.view import View
 from lineside.progress import Progress, silent
-from lineside.store.records import Inspection, Run, printable
 
-if TYPE_CHECKING:  # SQLAlchemy takes 0.4 s to import: only a line that really runs pays it
-    from sqlalchemy import Engine
-
-    from lineside.line.keeper import Pictures
-
-IN_FLIGHT = 16  # parts between trigger and verdict, where triggers do not wait for verdicts
-ROOM, ROOM_BYTES = 256, 256 * 2**20  # at most so many inspections, and bytes of their pictures, wait for the disk
 PROGRESS_EVERY_S = 0.2
 ENGINE_S = 2.0  # for the engine to come back from its last picture
 HANGS = "the engine has not come back from a picture; start the line again, and look at the bundle with lineside verify"
-CLOSE_S = 60.0  # for the store and the sinks to take the last results
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """When parts come, and what is asked of the time. None: not limited, not watched."""
-
-    deadline_ms: float | None = None  # from trigger to verdict
-    max_fps: float | None = None  # triggers by the clock; None: one after another
-    together_ms: float | None = 20.0  # several cameras: pictures of one part are taken within so long
-    halt_after: int | None = None  # rejects in a row
-    watchdog_s: float | None = None  # no part for so long is a fault
-    parts: int | None = None  # stop after so many
-
-    def __post_init__(self) -> None:
-        least = {"deadline_ms": 1e-3, "max_fps": 1e-3, "together_ms": 1e-3, "halt_after": 1, "watchdog_s": 1e-3}
-        for name, least_of_it in (least | {"parts": 1}).items():
-            value = getattr(self, name)
-            if value is not None and not least_of_it <= value < float("inf"):
-                raise SettingsError(f"{name}: expected a number of at least {least_of_it:g}, got {value}")
 
 
 def run(
     views: Sequence[View],
     sinks: Sequence[Sink | Durable],
-    store: "Engine",
+    store: Store,
     *,
-    pace: Pace = Pace(),
+    pace: Pace = AFTER_EACH_OTHER,
     product: str | None = None,
     autostart: bool = True,
     resettable: bool = False,
@@ -105,7 +76,7 @@ def run(
     gate: Gate | None = None,
     inbox: Inbox | None = None,
     service: Service = NOBODY,
-    pictures: "Pictures | None" = None,
+    pictures: Pictures | None = None,
     journal: Path | None = None,
     say: said.Say = said.unheard,
     window: snapshot.Window | None = None,
@@ -126,97 +97,52 @@ def run(
     SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
     where engine, store or gate does not start, or a rounded model answers otherwise than it did.
     """
-    from lineside.line.courier import Courier
-    from lineside.line.keeper import open_keeper
-    from lineside.store.journal import Journal
-    from lineside.store.open import identity
-    from lineside.store.outbox import Box
-    from lineside.store.recorder import Recorder
-    from lineside.store.takeover import take_over
-
-    names = tuple(view.name for view in views)
     products = tuple(views[0].models)
     product = products[0] if product is None else product
-    _check(views, products, product, pace)
-    answers = {(v.name, p): answerer(model, now_ns, v.name) for v in views for p, model in v.models.items()}
-    classes = {p: {v.name: v.models[p].manifest.classes for v in views} for p in products}
-    frames = {view.name: itertools.islice(view.source.frames, pace.parts) for view in views}
-    first: dict[str, Frame | None] = {}
-    for view in views:  # a camera is started when the line is ready, not before
-        first[view.name] = next(frames[view.name], None) if view.source.trigger == "recorded" else None
-        for model in view.models.values():
-            compare_rounded(model)
-            warm_up(model, first[view.name] if view.source.trigger == "recorded" else _blank(view.source))
-
+    if product not in products:
+        raise SettingsError(f"no product {product!r}; there are: {', '.join(products)}")
+    paces.check(views, pace)
     inbox = queue.SimpleQueue() if inbox is None else inbox
-    row = _run_row(views, product, pace, sinks, gate)
+
+    def drifted(alarm: Alarm, camera: str, part_id: str) -> None:
+        inbox.put(Drifted(alarm, camera))
+        books.note(note.drift, alarm, camera)
+        say(said.drifted(alarm, camera if len(views) > 1 else "", part_id))
+
+    engine = Engine(views, told=inbox.put, drifted=drifted, now_ns=now_ns)
+    frames = {view.name: itertools.islice(view.source.frames, pace.parts) for view in views}
+    first = {view.name: _first(view, frames[view.name]) for view in views}
+
+    row = run_row(views, product, pace, sinks, gate.url if gate else None)
     say(said.started(row))
     for view in views:
         view.source.listen(say)
-
-    durable = [sink for sink in sinks if isinstance(sink, Durable)]
-    if len({sink.key for sink in durable}) < len(durable):
-        raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
-    immediate = [sink for sink in sinks if isinstance(sink, Sink)]
-    who = f"{socket.gethostname()} {identity(store)}"
-    couriers = [Courier(store, sink, who, say=say) for sink in durable]
-
-    def tell(group: Sequence[Inspection]) -> None:
-        for courier in couriers:
-            courier.wake()
-        for sink in immediate:
-            sink.tell(group)
-
-    def warn(sentence: str) -> None:
-        say(said.Said("note", sentence, "warning"))
-
-    if journal:
-        for sentence in take_over(store, journal, datetime.now(UTC)):
-            warn(sentence)
     if gate:
         gate.start(lambda sentence: inbox.put(Lost(sentence)), say)
-    kept = _room([first[view.name] or _blank(view.source) for view in views])
-    boxes = [Box(sink.key, sink.limit, sink.events) for sink in durable]
-    recorder = Recorder(
-        store,
+    books = Books(
         row,
-        tell=tell,
+        views,
+        sinks,
+        store,
+        room=room_for([first[view.name] or _blank(view) for view in views]),
+        pictures=pictures,
+        journal=journal,
         failed=lambda sentence: inbox.put(Lost(sentence)),
-        room=kept,
-        boxes=boxes,
-        journal=Journal(journal, store, row.id, boxes, warn) if journal else None,
+        say=say,
     )
-    keeper = open_keeper(pictures, store, row.id, [sink.key for sink in durable if sink.events], say)
-    tally = Tally({p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products})
-    room = Room(min(_in_flight(view.source, pace) for view in views))
-    verdicts_ns: deque[int] = deque(maxlen=2 * ROOM)  # when the last ones left
+    tally = books.tally
+    total = min((n for n in (*(view.source.total for view in views), pace.parts) if n is not None), default=None)
+    room = Room(min(paces.in_flight(view.source, pace) for view in views))
     halt = threading.Event()
     deadline_ns = _ns(pace.deadline_ms, 1e6)
-    todo: queue.SimpleQueue[tuple[str, str, Frame] | None] = queue.SimpleQueue()
-    total = min((n for n in (*(view.source.total for view in views), pace.parts) if n is not None), default=None)
-
-    def engine() -> None:
-        watched = ((v.name, p, detector) for v in views for p, detector in v.drifts.items())
-        see = {(name, p): watcher(detector, lambda: not todo.empty()) for name, p, detector in watched if detector}
-        while (job := todo.get()) is not None:
-            camera, made, frame = job
-            spoken = answers[camera, made](frame)
-            inbox.put(replace(spoken, picture=None))
-            if (look := see.get((camera, made))) and (alarm := look(spoken)):
-                inbox.put(Drifted(alarm, camera))
-                recorder.note(note.drift(row.id, datetime.now(UTC), alarm, camera))
-                say(said.drifted(alarm, camera if len(views) > 1 else "", frame.part_id))
-
     conveyor = None if pace.max_fps is None else Conveyor(round(1e9 / pace.max_fps))
-    store_door = Door(recorder.enter)
-    door = Door(room.enter)
+    store_door, door = Door(books.recorder.enter), Door(room.enter)
 
     def camera(view: View) -> None:
         before = first[view.name]
-        chained = frames[view.name] if before is None else itertools.chain([before], frames[view.name])
-        own = conveyor is not None or view.source.trigger in ("free", "hardware")  # parts come whatever the line does
+        own = conveyor is not None or view.source.trigger in paces.OWN  # parts come whatever the line does
         take(
-            chained,
+            frames[view.name] if before is None else itertools.chain([before], frames[view.name]),
             inbox.put,
             enter_store=store_door.enter,
             # Asked again when there is room: by then the part before may have been the last one to be inspected.
@@ -231,47 +157,27 @@ def run(
             camera=view.name,
         )
 
-    def remember(result: Result, flight: Flight, total_ms: float) -> None:
-        recorder.remember(given(row.id, result, flight, datetime.now(UTC), total_ms, told_product(flight)))
-
-    def told_product(flight: Flight) -> str | None:
-        return None if products == (PRODUCT,) else flight.product
-
     def record(result: Result, flight: Flight, total_ms: float) -> None:
-        wall = datetime.now(UTC)
-
-        def make() -> Inspection:
-            made = inspection(row.id, classes[flight.product], result, flight, wall, total_ms, told_product(flight))
-            return keeper.offer(made, *flight.frames.values()) if keeper else made
-
-        recorder.put(make)
-        if result.expected:
-            recorder.note(note.calibration(row.id, wall, result))
-        verdicts_ns.append(line.last_ns)
-        tally.add(flight.product, result.verdict, result.reason, flight.frame, stages_ms(flight, total_ms))
+        books.record(result, flight, total_ms, line.last_ns)
         room.leave()
         draw(PROGRESS_EVERY_S)
 
+    farewell: list[Changed] = []
+    reminder = Reminder(say, now_ns)
+
     def changed(change: Changed, who: str) -> None:
-        recorder.note(note.state(row.id, datetime.now(UTC), change, who))
+        books.note(note.state, change, who)
         say(said.changed(change, who, line.over))
         reminder.changed(change, tally.verdicts["reject"])
         if change.state == "halted" and line.over:  # not by an order or by rejects: then nothing on the belt passes
             farewell.append(change)  # when the last results were told, and the last parts are at the gate
         else:
-            announce(change)
+            books.announce(change)
             if gate:
                 gate.tell_state(change.state)
 
-    def announce(change: Changed) -> None:
-        for sink in immediate:
-            sink.state(Standing(change.state, change.product, change.why, row.id))
-
-    farewell: list[Changed] = []
-    reminder = Reminder(say, now_ns)
-
     def obeyed(asked: Asked, refused: str) -> None:
-        recorder.note(note.command(row.id, datetime.now(UTC), asked, refused))
+        books.note(note.command, asked, refused)
         say(said.obeyed(asked, refused))
 
     def draw(every_s: float) -> None:
@@ -283,14 +189,14 @@ def run(
     line = Line(
         Station(
             deadline_ns,
-            cameras=names,
+            cameras=tuple(view.name for view in views),
             products=products,
             halt_after=pace.halt_after,
             watchdog_ns=_ns(pace.watchdog_s, 1e9),
         ),
         actuate=gate.actuate if gate else actuate,
-        infer=lambda camera, made, frame: todo.put((camera, made, frame)),
-        remember=remember,
+        infer=engine.infer,
+        remember=books.remember,
         record=record,
         halt=halt,
         now_ns=now_ns,
@@ -299,17 +205,15 @@ def run(
         together_ns=_ns(pace.together_ms, 1e6),
         resettable=resettable,
     )
-    threads = [threading.Thread(target=engine, name="engine", daemon=True)]
-    threads += [threading.Thread(target=camera, args=(v,), name=f"camera {v.name}", daemon=True) for v in views]
+    cameras = [threading.Thread(target=camera, args=(v,), name=f"camera {v.name}", daemon=True) for v in views]
     # A camera may take seconds to let go.
     leaving = [threading.Thread(target=v.source.close, name=f"closer {v.name}", daemon=True) for v in views]
     started_ns = drawn_ns = now_ns()
     if window:
-        look = snapshot.taker(row.id, views, pace.deadline_ms, tally, line, recorder, kept, verdicts_ns, gate, now_ns)
-        window.open(look, couriers)
+        window.open(snapshot.taker(views, pace.deadline_ms, line, books, gate, now_ns), books.couriers)
     try:
         line.begin(product, autostart)
-        for thread in (*threads, *couriers):
+        for thread in (engine, *cameras, *books.couriers):
             thread.start()
         service.ready()
         while not line.done:
@@ -326,24 +230,18 @@ def run(
     finally:
         service.stopping()
         halt.set()
-        todo.put(None)
+        engine.end()
         if gate:
             gate.close("fault" if line.fault else "stopped")
-        try:
-            if kept_in := recorder.close(datetime.now(UTC), CLOSE_S):
-                warn(f"what the store has not taken is in {kept_in}: the next line on this store takes it over")
-        finally:
-            for courier in couriers:
-                courier.close()
-            if keeper:
-                keeper.close(CLOSE_S)
-        for change in [Changed("error", product, recorder.error)] if recorder.error and not line.fault else farewell:
-            announce(change)
+        books.close()
+        if books.recorder.error and not line.fault:
+            farewell = [Changed("error", product, books.recorder.error)]
+        for change in farewell:
+            books.announce(change)
     draw(0)
     if window:
         window.close()
-    threads[0].join(ENGINE_S)
-    hangs = threads[0].is_alive()
+    hangs = engine.hangs(ENGINE_S)
 
     summary = tally.summary(
         run_id=row.id,
@@ -351,15 +249,15 @@ def run(
         max_behind_ms=None if pace.max_fps is None else line.max_behind_ms,
         seconds=(line.last_ns - started_ns) / 1e9 if tally.parts else 0.0,
         ignored=line.state.ignored,
-        stored=recorder.committed,
-        lost=recorder.lost,
+        stored=books.recorder.committed,
+        lost=books.recorder.lost,
         interrupted=line.finishing,
-        fault=line.fault or (gate.error if gate else "") or recorder.error or (HANGS if hangs else ""),
+        fault=line.fault or (gate.error if gate else "") or books.recorder.error or (HANGS if hangs else ""),
         hangs=hangs,
-        pictures=keeper.kept() if keeper else None,
+        pictures=books.keeper.kept() if books.keeper else None,
         alarms=tuple(one.alarm for one in line.alarms),
         wire=gate.latency() if gate else None,
-        outboxes=tuple(courier.sent() for courier in couriers),
+        outboxes=tuple(courier.sent() for courier in books.couriers),
         source=_fates(views),
         end=gate.ends.latency() if gate else None,
         passed_by=gate.passed_by if gate else 0,
@@ -368,52 +266,23 @@ def run(
     return summary
 
 
-def _run_row(
-    views: Sequence[View], product: str, pace: Pace, sinks: Sequence[Sink | Durable], gate: Gate | None
-) -> Run:
-    """Of several cameras or products: the first one's bundle by name, every one's in the settings."""
-    model = views[0].models[product]
-    settings: dict[str, Any] = {
-        "deadline_ms": pace.deadline_ms,
-        "max_fps": pace.max_fps,
-        "parts": pace.parts,
-        "sinks": [sink.url for sink in sinks],
-        "gate": gate.url if gate else None,
-        "engine": model.served.engine,
-        "precision": model.served.precision,
-    }
-    if len(views) > 1 or len(views[0].models) > 1:
-        settings["product"] = product
-        settings["cameras"] = {view.name: printable(view.source.url) for view in views}
-        settings["products"] = {p: {v.name: v.models[p].sha256 for v in views} for p in views[0].models}
-    return Run(
-        id=uuid.uuid4().hex,
-        started=datetime.now(UTC),
-        bundle_sha256=model.sha256,
-        bundle=printable(str(model.path)),
-        source=printable(" ".join(view.source.url for view in views)),
-        lineside=__version__,
-        settings=settings,
-    )
+def _first(view: View, frames: Iterator[Frame]) -> Frame | None:
+    """Warm the view's models up, and compare what is rounded; the first picture, where it had to be taken for that.
+
+    A camera is started when the line is ready, not before.
+    """
+    recorded = view.source.trigger == "recorded"
+    first = next(frames, None) if recorded else None
+    for model in view.models.values():
+        compare_rounded(model)
+        warm_up(model, first if recorded else _blank(view))
+    return first
 
 
-def _room(frames: Sequence[Frame | None]) -> int:
-    """Inspections between trigger and commit: they hold their pictures, and a slow disk must not eat the memory."""
-    size = sum(frame.size_bytes for frame in frames if frame)
-    return max(8, min(ROOM, ROOM_BYTES // max(1, size)))
-
-
-def _in_flight(source: Source, pace: Pace) -> int:
-    if source.trigger == "software" and pace.max_fps is None:
-        return 1  # the next is triggered when this one has its verdict
-    if source.trigger == "recorded" and pace.max_fps is None:
-        return 2  # one in flight, one that is ready to follow
-    return IN_FLIGHT
-
-
-def _blank(source: Source) -> Frame | None:
+def _blank(view: View) -> Frame | None:
     """A black frame of the camera's size: what an engine allocates depends on it."""
-    return None if source.shape is None else Frame("", 0, "blank", picture=np.zeros(source.shape, np.uint8))
+    shape = view.source.shape
+    return None if shape is None else Frame("", 0, "blank", picture=np.zeros(shape, np.uint8))
 
 
 def _fates(views: Sequence[View]) -> dict[str, int]:
@@ -424,21 +293,3 @@ def _fates(views: Sequence[View]) -> dict[str, int]:
 
 def _ns(value: float | None, unit: float) -> int | None:
     return None if value is None else round(value * unit)
-
-
-def _check(views: Sequence[View], products: tuple[str, ...], product: str, pace: Pace) -> None:
-    if product not in products:
-        raise SettingsError(f"no product {product!r}; there are: {', '.join(products)}")
-    paces = {view.source.trigger in ("free", "hardware") for view in views}
-    if len(paces) > 1:
-        raise SettingsError(
-            "some cameras set the pace by themselves and some wait for the line's trigger ("
-            + ", ".join(f"{view.name}: {view.source.trigger}" for view in views)
-            + "); the cameras of one line need one kind of trigger"
-        )
-    for view in views:
-        if pace.max_fps is not None and view.source.trigger in ("free", "hardware"):
-            raise SettingsError(
-                f"max_fps: {view.source.url} sets the pace by itself (trigger {view.source.trigger}); leave --max-fps "
-                "out, or trigger by software where the camera can: #trigger=software"
-            )

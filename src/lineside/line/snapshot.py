@@ -22,12 +22,11 @@ from lineside.line.states import STATES
 if TYPE_CHECKING:  # they import scipy and SQLAlchemy
     from collections import deque
 
+    from lineside.line.books import Books
     from lineside.line.control import Line
     from lineside.line.courier import Courier, Sent
     from lineside.line.gate.gate import Gate
-    from lineside.line.summary import Tally
     from lineside.line.view import View
-    from lineside.store.recorder import Recorder
 
 SLOW_S = 1.0
 BOUNDS_MS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
@@ -80,18 +79,15 @@ class Snapshot:
 
 
 def taker(
-    run_id: str,
     views: "Sequence[View]",
     deadline_ms: float | None,
-    tally: "Tally",
     line: "Line",
-    recorder: "Recorder",
-    room: int,
-    verdicts_ns: "deque[int]",
+    books: "Books",
     gate: "Gate | None",
     now_ns: Callable[[], int],
 ) -> Callable[[], Snapshot]:
-    """What takes a snapshot, all but the outboxes, in any thread. verdicts_ns: when the last ones left."""
+    """What takes a snapshot, all but the outboxes, in any thread."""
+    tally, recorder = books.tally, books.recorder
 
     def take() -> Snapshot:
         state = line.state
@@ -108,7 +104,7 @@ def taker(
         known = {(camera, number) for camera, found in detectors.items() for number in found.numbers}
         return Snapshot(
             at_ns=now,
-            run_id=run_id,
+            run_id=books.run_id,
             bundles={view.name: view.models[product].sha256 for view in views},
             product=state.product,
             state=state.state,
@@ -125,8 +121,8 @@ def taker(
             stored=stored,
             lost=lost,
             waiting=waiting,
-            lag_s=_since_s(now, verdicts_ns, waiting),
-            room=max(0, room - max(0, state.last_sequence - stored - lost)),
+            lag_s=_since_s(now, books.left_ns, waiting),
+            room=max(0, books.room - max(0, state.last_sequence - stored - lost)),
             gate=Pulse(gate.url, not gate.error, gate.heartbeat_age_s(), gate.confirmed, gate.passed_by)
             if gate
             else None,
