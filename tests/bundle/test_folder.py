@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lineside.bundle import folder
+from lineside.bundle import folder, swap
 from lineside.bundle.folder import open_bundle, pack
 from lineside.errors import BundleError
 
@@ -38,7 +38,7 @@ def bundle(bundle) -> Path:
 def either_swap(request, monkeypatch):
     """Both ways of swapping: the kernel's, and the one for file systems that lack it."""
     if request.param == "moved aside":
-        monkeypatch.setattr(folder, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(swap, "_exchange", lambda a, b: False)
 
 
 def test_replace_changes_what_was_asked_and_nothing_else(bundle, either_swap):
@@ -186,11 +186,11 @@ DIE = """
 import os, sys
 from dataclasses import replace
 from pathlib import Path
-from lineside.bundle import folder
+from lineside.bundle import folder, swap
 
 path, exchange = Path(sys.argv[1]), sys.argv[2] == "exchange"
 if not exchange:
-    folder._exchange = lambda a, b: False
+    swap._exchange = lambda a, b: False
 seen = set()
 for n in range(1, 1000):
     child = os.fork()
@@ -211,8 +211,8 @@ for n in range(1, 1000):
             return wrapped
         for name in ("write", "fsync", "mkdir", "rename", "unlink", "rmdir"):
             setattr(os, name, wrap(getattr(os, name), after=n % 2))
-        real = folder._exchange
-        folder._exchange = wrap(real, after=n % 2)
+        real = swap._exchange
+        swap._exchange = wrap(real, after=n % 2)
         folder.replace(path, {"report.html": b"%d" % n}, lambda m: replace(m, evaluations=n))
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

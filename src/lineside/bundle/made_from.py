@@ -3,7 +3,8 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lineside.bundle.folder import AGAIN, Bundle
+from lineside.bundle.folder import Bundle
+from lineside.bundle.manifest import AGAIN
 from lineside.data.split import Split, read_csv
 from lineside.errors import BundleError, DataError
 

@@ -26,6 +26,7 @@ TASK = "classify"
 ENSEMBLE = "ensemble"  # the net of a bundle that holds several; which ones, its members say
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
+AGAIN = "take the bundle from its source again, or make it again"
 CHECKSUM = "checksum"
 MAX_BYTES = 16 * 2**20  # of manifest.json; a real one has tens of kilobytes
 
@@ -215,10 +216,7 @@ def read(data: bytes, where: str) -> Manifest:
     except (SettingsError, OverflowError) as error:
         raise BundleError(f"{error}; a manifest is written by lineside, not by hand") from None
     if written not in (None, _checksum(values)):  # none: written by a program of before the checksum
-        raise BundleError(
-            f"{where}: was changed or damaged: its checksum does not fit what it says; take the bundle from its source "
-            "again, or make it again"
-        )
+        raise BundleError(f"{where}: was changed or damaged: its checksum does not fit what it says; {AGAIN}")
     return manifest
 
 

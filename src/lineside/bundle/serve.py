@@ -17,7 +17,7 @@ from lineside.bundle import engine as engines
 from lineside.bundle import folder, parity, samples
 from lineside.bundle.folder import Bundle
 from lineside.bundle.made_from import SPLIT, split_of
-from lineside.bundle.manifest import EngineName, Manifest, Precision, Served
+from lineside.bundle.manifest import AGAIN, EngineName, Manifest, Precision, Served
 from lineside.bundle.model import choose, opened
 from lineside.bundle.parity import Decide, Reference, Row
 from lineside.data import read
@@ -133,9 +133,7 @@ def calibrate_files(bundle: Bundle, truth: Reference, data: str | None) -> list[
     files, missing, other = [], [], []
     for name in truth.names:
         if name not in content:
-            raise BundleError(
-                f"{bundle.path}: calibrate.csv: {name!r} is no calibrate picture of {SPLIT}; {folder.AGAIN}"
-            )
+            raise BundleError(f"{bundle.path}: calibrate.csv: {name!r} is no calibrate picture of {SPLIT}; {AGAIN}")
         file = root / name
         files.append(file)
         try:

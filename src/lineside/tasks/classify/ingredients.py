@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lineside.bundle.folder import AGAIN, Bundle, locate, sha256, steady
+from lineside.bundle.folder import Bundle, locate, sha256, steady
 from lineside.bundle.made_from import split_of
-from lineside.bundle.manifest import Manifest
+from lineside.bundle.manifest import AGAIN, Manifest
 from lineside.bundle.serve import MODEL
 from lineside.data.doctor import Checkup
 from lineside.data.split import Split
