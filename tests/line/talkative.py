@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lineside.line.log import open_log
 from lineside.line.said import Said
-from lineside.line.settings import Log as LogSettings
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
+from lineside.line.tables import Log as LogSettings
 from lineside.store.open import open_store
 from tests.line.tiny import RED, picture, run, stub
 

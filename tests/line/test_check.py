@@ -194,6 +194,14 @@ def test_a_file_that_another_line_writes_and_a_port_that_is_taken(shop):
     assert "goes on with a file of" in look(shop, text)[f"sink csv:{shop}/r.csv"].said
 
 
+def test_the_files_for_tls_are_looked_at(shop):
+    text = HEAD + '[web]\nmetrics = "127.0.0.1:0"\ncertificate = "none.pem"\nkey = "none.key"\n'
+    found = look(shop, text)["metrics 127.0.0.1:0"]
+    assert not found.ok
+    assert "none.pem" in found.said
+    assert "can not be used for TLS (No such file" in found.said
+
+
 def test_a_server_is_looked_at_without_a_start(shop):
     pytest.importorskip("asyncua", reason="the OPC UA server is an extra")
     port = free_port()

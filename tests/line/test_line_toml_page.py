@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 
 from lineside.line.check import GRACE_S, LEAST_ROOM_GB
-from lineside.line.settings import (
-    LEAST_QUOTA_GB,
-    Control,
-    LineCamera,
-    Log,
-    Parts,
-    Product,
-    Settings,
-    Store,
-    Web,
-    read_line,
-)  # fmt: skip
+from lineside.line.settings import Settings, read_line
+from lineside.line.tables import LEAST_QUOTA_GB, Control, LineCamera, Log, Parts, Product, Store, Web
 
 PAGE = (Path(__file__).parents[2] / "docs" / "line-toml.md").read_text(encoding="utf-8")
 SECTIONS = {

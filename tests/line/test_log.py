@@ -16,8 +16,8 @@ from hypothesis import strategies as some
 from lineside.errors import SettingsError
 from lineside.line.log import ROOM, Target, open_log, redact, redacted
 from lineside.line.said import Said
-from lineside.line.settings import Log as LogSettings
 from lineside.line.source.frame import Frame, Source
+from lineside.line.tables import Log as LogSettings
 from lineside.store.open import open_store
 from tests.line.tiny import RED, picture, run, stub
 

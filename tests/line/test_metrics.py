@@ -19,11 +19,12 @@ from lineside.errors import LineError, SettingsError
 from lineside.evidence.drift import Detector
 from lineside.line.gate.catalog import open_gate
 from lineside.line.latency import Histogram
-from lineside.line.metrics import CLIENTS, Tls, place, serve
+from lineside.line.metrics import CLIENTS, Tls, place, serve, tls
 from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import BOUNDS_MS, Window, _since_s
 from lineside.line.source.frame import Counts, Frame, Source, counted
 from lineside.line.states import STATES
+from lineside.line.tables import Web
 from tests.line.gate.doubles import plc
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
 
@@ -251,7 +252,8 @@ def test_tls_and_the_clients_certificate(tmp_path):
 
     server = made("server", "-addext", "subjectAltName=IP:127.0.0.1")
     client = made("client")
-    with serve("127.0.0.1:0", Window("l"), tls=Tls(*server, client[0])) as metrics:
+    web = Web("127.0.0.1:0", certificate=server[0], key=server[1], client_ca=client[0])
+    with serve("127.0.0.1:0", Window("l"), tls=tls(web)) as metrics:
         assert metrics.url.startswith("https://")
         stranger = ssl.create_default_context(cafile=str(server[0]))
         with pytest.raises(OSError):  # noqa: PT011  refused in the handshake or after it: both are OSErrors

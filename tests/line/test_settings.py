@@ -9,7 +9,8 @@ import pytest
 from lineside.cli.main import main
 from lineside.errors import SettingsError
 from lineside.line.open import opened
-from lineside.line.settings import LineCamera, Log, Parts, Product, Settings, Store, Web, of_flags, read_line, shown
+from lineside.line.settings import Settings, of_flags, read_line, shown
+from lineside.line.tables import LineCamera, Log, Parts, Product, Store, Web
 from tests.line.tiny import BLUE, GREY, RED, png, write_bundle
 
 FULL = """
@@ -204,6 +205,15 @@ def test_the_flags_make_the_same_record(tmp_path):
         ),
         (CAMERA + ONE + "[store]\nurl = 'mysql://h/d'", "expected a file, or a URL that begins with postgresql:"),
         (CAMERA + ONE + "[web]\nmetrics = '0.0.0.0:9464'", "can be read by other machines, .* other_machines = true"),
+        (
+            CAMERA + ONE + "[web]\nmetrics = '127.0.0.1:9'\ncertificate = 'a.pem'",
+            "certificate and key: expected both",
+        ),
+        (
+            CAMERA + ONE + "[web]\nmetrics = '127.0.0.1:9'\nclient_ca = 'a.pem'",
+            "client_ca: needs certificate and key",
+        ),
+        (CAMERA + ONE + "[web]\ncertificate = 'a.pem'\nkey = 'a.key'", "certificate: nothing is served"),
         (CAMERA + ONE + "[web]\nmetrics = '9464'", "expected ADDRESS:PORT such as 127.0.0.1:9464, got '9464'"),
         (CAMERA + ONE + "[web]\nmetrics = '127.0.0.1:99999'", "expected a port from 0 to 65535"),
         (CAMERA + ONE + "[log]\nlevel = 'loud'", r"log\.level: expected one of 'info', 'warning', 'error'"),

@@ -27,12 +27,13 @@ from lineside.errors import LineError, LinesideError, MissingExtra, SettingsErro
 from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixels, warm_up
 from lineside.line.events import Answered
 from lineside.line.gate.catalog import open_gate
-from lineside.line.metrics import place
+from lineside.line.metrics import place, tls, tls_context
 from lineside.line.open import outside_bundles, trusted
-from lineside.line.settings import LineCamera, Settings
+from lineside.line.settings import Settings
 from lineside.line.sink.catalog import probe_sink
 from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Frame, Source
+from lineside.line.tables import LineCamera, Web
 from lineside.redact import redact
 from lineside.store.look import look as look_at_store
 
@@ -68,7 +69,7 @@ def check(settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.
     if settings.control.socket:
         yield _one(f"socket {settings.control.socket}", lambda: _folder_of(settings.control.socket or Path()))
     if settings.web.metrics:
-        yield _one(f"metrics {settings.web.metrics}", lambda: _port(settings.web.metrics or ""))
+        yield _one(f"metrics {settings.web.metrics}", lambda: _port(settings.web))
     if settings.gate:
         yield _one(f"gate {redact(settings.gate)}", lambda: _gate(settings))
     yield _one("clock", lambda: _clock([model.manifest.created for model in models.values()], now()))
@@ -238,8 +239,10 @@ def _folder_of(file: Path) -> str:
     return "can be written"
 
 
-def _port(address: str) -> str:
-    host, port = place(address)
+def _port(web: Web) -> str:
+    host, port = place(web.metrics or "")
+    if files := tls(web):
+        tls_context(files)
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass

@@ -30,7 +30,7 @@ from typing import Any
 
 from lineside.errors import SettingsError
 from lineside.line.said import Level, Said
-from lineside.line.settings import Log as LogSettings
+from lineside.line.tables import Log as LogSettings
 
 ROOM = 4096  # records that may wait to be written
 CLOSE_S = 2.0  # for the last of them

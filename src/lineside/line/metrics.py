@@ -25,6 +25,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from lineside.errors import LineError, SettingsError
 from lineside.line.said import versions
 from lineside.line.snapshot import BOUNDS_MS, Snapshot, Window
+from lineside.line.tables import Web
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -43,6 +44,13 @@ class Tls:
     certificate: Path
     key: Path
     client_ca: Path | None = None
+
+
+def tls(web: Web) -> Tls | None:
+    """As the settings say; None: without."""
+    if web.certificate is None or web.key is None:
+        return None
+    return Tls(web.certificate, web.key, web.client_ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ def serve(address: str, window: Window, *, tls: Tls | None = None, dropped: Call
     from prometheus_client import make_wsgi_app
 
     host, port = place(address)
-    context = None if tls is None else _context(tls)
+    context = None if tls is None else tls_context(tls)
     try:
         server = _Server((host, port), _Handler, context)
     except (OSError, OverflowError) as error:
@@ -249,7 +257,8 @@ def _histogram(s: Snapshot) -> "Metric":
     return metric
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """SettingsError where the files are none for TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

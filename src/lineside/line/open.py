@@ -24,7 +24,7 @@ from lineside.line.gate.gate import Gate
 from lineside.line.keeper import Pictures, Policy
 from lineside.line.log import open_log
 from lineside.line.said import Said, Say
-from lineside.line.settings import LineCamera, Settings
+from lineside.line.settings import Settings
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.plant import Plant, recipes
@@ -32,6 +32,7 @@ from lineside.line.sink.sink import Sink
 from lineside.line.snapshot import Window
 from lineside.line.start import start, watched_model
 from lineside.line.systemd import NOBODY, Service
+from lineside.line.tables import LineCamera
 from lineside.line.view import View
 from lineside.progress import Progress, silent
 from lineside.store.open import is_url, open_store
@@ -175,9 +176,10 @@ def told(settings: Settings) -> Iterator[tuple[Say, Window]]:
     with ExitStack() as stack:
         log = stack.enter_context(open_log(settings.log, name))
         if settings.web.metrics is not None:
-            from lineside.line.metrics import serve
+            from lineside.line.metrics import serve, tls
 
-            page = stack.enter_context(serve(settings.web.metrics, window, dropped=lambda: log.dropped))
+            serving = serve(settings.web.metrics, window, tls=tls(settings.web), dropped=lambda: log.dropped)
+            page = stack.enter_context(serving)
             log.say(Said("note", page.note or f"metrics at {page.url}", "warning" if page.note else "info"))
         yield log.say, window
 
