@@ -64,6 +64,7 @@ def compare(name: str, folder: Path, net: str, epochs: int, seed: int) -> dict:
         "data": name,
         "net": net,
         "seed": seed,
+        "plain_epochs": len(curve),
         "n": {p: len(split.of(p)) for p in ("train", "calibrate", "test")},
         "target_calibrate_top1": target,
         "seconds_ours": round(first(ours, target), 1),

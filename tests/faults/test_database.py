@@ -114,6 +114,7 @@ def test_what_was_decided_while_the_database_died_is_kept(shop, plc, server):
     stop_midway(shop, plc, server=server)
     (stored,) = by_run(rows(server.ask)).values()
     (told,) = moved(plc)
+    assert server.ask("SELECT count(*) FROM run WHERE ended IS NULL") == [(0,)]
     assert all(as_stored(one, row) for one, row in zip(told, stored, strict=True))
 
 

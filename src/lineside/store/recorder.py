@@ -118,12 +118,12 @@ class Recorder:
                 f"{self._where}: the store or a sink has not taken the last results within {timeout_s:.0f} s; "
                 f"{self.committed} are stored; look at the disk and at who reads the sink"
             )
-        if not self.error:
+        if not self.lost and not self.events_lost:  # whatever was before: now the store takes what it is given
             try:
                 with self._engine.begin() as connection:
                     connection.execute(update(RUN).where(RUN.c.id == self._run_id).values(ended=ended))
             except DBAPIError as error:
-                self.error = why(error, self._where)
+                self.error = self.error or why(error, self._where)
         return self._journal.close() if self._journal else ""
 
     def _work(self) -> None:
