@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateTable
 from lineside.errors import LineError
 from lineside.store import open as opening
 from lineside.store import outbox
-from lineside.store.open import default_store, open_store
+from lineside.store.open import default_store, open_store, reading
 from lineside.store.recorder import Recorder
 from lineside.store.records import Event, Inspection, Run
 from lineside.store.tables import EVENT, INSPECTION, METADATA, RUN
@@ -282,3 +282,36 @@ def test_a_store_held_by_another_program_is_a_sentence(store, tmp_path, monkeypa
         Recorder(engine, a_run(), tell=lambda group: None, failed=lambda sentence: None)
     holder.close()
     engine.dispose()
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A file system that can be made read-only."""
+    place = tmp_path / "medium"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20M", "tmpfs", place], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this user may not mount a file system")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_store_on_a_read_only_medium_can_be_read_and_not_written(read_only, tmp_path):
+    store = open_store(tmp_path / "line.db")
+    record(store, [inspection(n) for n in range(1, 4)])
+    wal = tmp_path / "line.db-wal"
+    assert wal.stat().st_size  # it is open, and has not put everything into the file
+    (read_only / "torn.db").write_bytes((tmp_path / "line.db").read_bytes())
+    (read_only / "torn.db-wal").write_bytes(wal.read_bytes())
+    store.dispose()
+    alone = read_only / "alone.db"
+    alone.write_bytes((tmp_path / "line.db").read_bytes())
+    subprocess.run(["mount", "-o", "remount,ro", read_only], check=True)
+    copy = open_store(alone, make=False)
+    with reading(copy) as connection:
+        assert [one.sequence for one in connection.execute(select(INSPECTION))] == [1, 2, 3]
+    with pytest.raises(LineError, match=r"alone\.db: attempt to write a readonly database: the store can not"):
+        record(copy, [inspection(4)], run=a_run("s" * 32))
+    copy.dispose()
+    with pytest.raises(LineError, match=r"torn\.db-wal holds results that are not in it yet"):
+        open_store(read_only / "torn.db", make=False)

@@ -49,7 +49,12 @@ def open_store(path: Path | str, *, make: bool = True) -> Engine:
         )
     if path.is_file() and not _sqlite(path):
         raise LineError(why(LineError("file is not a database"), path))
-    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_S})
+    url, how = URL.create("sqlite", database=str(path)), {"timeout": BUSY_S, "check_same_thread": False}
+    if _for_good(path):
+        place = f"{path.absolute().as_uri()}?immutable=1"
+        engine = create_engine(url, creator=lambda: sqlite3.connect(place, uri=True, **how))
+    else:
+        engine = create_engine(url, connect_args=how)
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _begin)
     try:
@@ -127,6 +132,20 @@ def _sqlite(path: Path) -> bool:
             return file.read(16) in (b"", b"SQLite format 3\0")
     except OSError as error:
         raise LineError(f"{path}: can not be read ({error.strerror}); name another file with --store FILE") from None
+
+
+def _for_good(path: Path) -> bool:
+    """Whether nobody can change the file: on a read-only medium, where SQLite can not make the files beside it by which
+    a store is shared. It would pass over what a writer has left in such a file (-wal): LineError where one did."""
+    if not path.is_file() or not os.statvfs(path).f_flag & os.ST_RDONLY:
+        return False
+    left = path.with_name(f"{path.name}-wal")
+    if left.exists() and left.stat().st_size:
+        raise LineError(
+            f"{path}: the line had not ended when this copy was made: {left.name} holds results that are not in it "
+            "yet, and this disk is read-only; copy both to a folder that can be written, and read them there"
+        )
+    return True
 
 
 def _version(connection: Connection, path: Path) -> int:
