@@ -2,9 +2,10 @@
 
 Hidden (as ***) are: what stands between the first colon after // and the last @ (passwords are written with every
 letter there is, @ and / too), and a port that is no number; a user without a password, except where our own protocols
-name one; the value of every option that Lineside does not know by name, since a token may be in it; and all options of
-an address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too
-much than too little: a message also says which setting it is about.
+name one; what may be a token in a path of http (16 characters or more without a dot, letters and digits among them);
+the value of every option that Lineside does not know by name, since a token may be in it; and all options of an
+address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too much
+than too little: a message also says which setting it is about.
 """
 
 import re
@@ -19,20 +20,8 @@ SHOWN = frozenset(  # options without secrets, of all schemes; of a password: wh
         *("unit", "coil", "register", "rack", "slot", "db", "offset", "sslmode"),
         *("deadline_ms", "heartbeat_ms", "pass_ms", "delay_ms", "delay_counts", "encoder", "poll_ms"),
         *("jump_counts", "jitter_counts", "still_ms", "encoder_db"),
-        *(
-            "pki",
-            "users",
-            "anonymous",
-            "none",
-            "keep",
-            "orders",
-            "user",
-            "password_file",
-            "password_env",
-            "ca",
-            "cert",
-            "key",
-        ),
+        *("pki", "users", "anonymous", "none", "keep", "orders"),
+        *("user", "password_file", "password_env", "ca", "cert", "key"),
         *("plain", "window", "limit", "events", "timeout_s", "secret_file", "secret_env"),
         *("exposure_us", "gain_db", "white_balance", "roi", "trigger", "reconnect_s"),
     )
@@ -42,6 +31,7 @@ HIDDEN = "***"
 LONGEST_NAME = 64
 PUNCTUATION = frozenset(":/?#@=&%\\")
 _IN_A_PATH = re.compile(r"(?i)((?:pass\w*|pwd|pw|token|secret|key)=)[^&/?#]*")  # some cameras ask for it there
+_TOKEN = re.compile(r"(?<=[^/]/)(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}(?=/|$)")  # a receiver may ask for one there
 _PORT = re.compile(r"(//(?:\[[^\]/?#]*\]|[^/?#:\[]*)):([^/?#]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
 
@@ -61,6 +51,8 @@ def redact(url: str) -> str:
     address, hash_, tail = address.partition("#")
     address, mark, query = address.partition("?")
     address = _IN_A_PATH.sub(rf"\1{HIDDEN}", address)
+    if scheme in ("http", "https"):
+        address = _TOKEN.sub(HIDDEN, address)
     shown = f"{people}{address}{mark}{_options(query, scheme in OWN_QUERY)}"
     return f"{begin}{shown}{hash_}{_options(tail, scheme in OWN_TAIL)}"
 

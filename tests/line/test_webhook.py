@@ -208,3 +208,13 @@ def test_the_signature_is_that_of_the_documentation():
 @settings(max_examples=200, deadline=None)
 def test_no_header_is_a_crash_or_verified(header, body):
     assert not verify(SECRET, header, body, 0)
+
+
+def test_a_token_in_the_path_is_in_no_name(monkeypatch):
+    monkeypatch.setenv("LINESIDE_WEBHOOK_SECRET", SECRET.decode())
+    one, two = (open_sink(f"webhook:https://mes.plant/hooks/line-3/{token}/in") for token in ("aB3" * 8, "Zq7" * 8))
+    assert one.url == two.url == "webhook:https://mes.plant/hooks/line-3/***/in"
+    assert one.key != two.key  # each has its outbox
+    assert one.key.startswith("webhook:https://mes.plant:443/hooks/line-3/***/in~")
+    assert "aB3" not in one.key
+    assert open_sink("webhook:https://mes.plant/results").key == "webhook:https://mes.plant:443/results"

@@ -10,6 +10,7 @@ lead results to somewhere that nobody named. The connection stays open between r
 """
 
 import contextlib
+import hashlib
 import http.client
 import ipaddress
 import os
@@ -118,7 +119,13 @@ def _receiver(where: str, environment: Mapping[str, str]) -> tuple[Receiver, str
     target = (parsed.path or "/") + (f"?{parsed.query}" if parsed.query else "")
     tls = _tls(shown, parsed.scheme, given)
     receiver = Receiver(shown, parsed.hostname, port, target, hidden, tls, given.timeout_s)
-    return receiver, f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}", given
+    return receiver, _key(f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}"), given
+
+
+def _key(place: str) -> str:
+    """The name of the outbox, in logs and metrics, too: without what may be a token in the path, and yet its own."""
+    shown = redact(place)
+    return place if shown == place else f"{shown}~{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def _loopback(host: str) -> bool:
