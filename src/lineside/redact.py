@@ -2,10 +2,10 @@
 
 Hidden (as ***) are: what stands between the first colon after // and the last @ (passwords are written with every
 letter there is, @ and / too), and a port that is no number; a user without a password, except where our own protocols
-name one; what may be a token in a path of http (16 characters or more without a dot, letters and digits among them);
-the value of every option that Lineside does not know by name, since a token may be in it; and all options of an
-address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows. Rather too much
-than too little: a message also says which setting it is about.
+name one; what may be a token in a path of http (16 characters or more without a dot, letters and digits among them, or
+32 of any kind); the value of every option that Lineside does not know by name, since a token may be in it; and all
+options of an address whose query belongs to somebody else (a camera's, a receiver's), or whose scheme nobody knows.
+Rather too much than too little: a message also says which setting it is about.
 """
 
 import re
@@ -31,7 +31,7 @@ HIDDEN = "***"
 LONGEST_NAME = 64
 PUNCTUATION = frozenset(":/?#@=&%\\")
 _IN_A_PATH = re.compile(r"(?i)((?:pass\w*|pwd|pw|token|secret|key)=)[^&/?#]*")  # some cameras ask for it there
-_TOKEN = re.compile(r"(?<=[^/]/)(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}(?=/|$)")  # a receiver may ask for one there
+_TOKEN = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}|[^/]{32,}")  # of a path; a receiver may ask for one
 _PORT = re.compile(r"(//(?:\[[^\]/?#]*\]|[^/?#:\[]*)):([^/?#]+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}")
 
@@ -41,10 +41,10 @@ def redact(url: str) -> str:
     scheme, _, where = url.partition(":")
     if not _SCHEME.fullmatch(scheme) or ":" not in url:
         scheme, where = "", url
-    if scheme == "webhook":
+    if scheme.lower() == "webhook":
         inner, hash_, tail = where.partition("#")
         return f"webhook:{redact(inner)}{hash_}{_options(tail, True)}" if "@" not in tail else f"webhook:{HIDDEN}"
-    begin = f"{scheme}:" if scheme else ""
+    begin, scheme = f"{scheme}:" if scheme else "", scheme.lower()
     people, address = _people(scheme, where)
     if scheme in PATHS:
         return f"{begin}{people}{address}"
@@ -52,7 +52,9 @@ def redact(url: str) -> str:
     address, mark, query = address.partition("?")
     address = _IN_A_PATH.sub(rf"\1{HIDDEN}", address)
     if scheme in ("http", "https"):
-        address = _TOKEN.sub(HIDDEN, address)
+        host = re.match(r"/*[^/]*", address).group()  # pyright: ignore[reportOptionalMemberAccess]
+        path = address[len(host) :].split("/")
+        address = host + "/".join(HIDDEN if _TOKEN.fullmatch(one) else one for one in path)
     shown = f"{people}{address}{mark}{_options(query, scheme in OWN_QUERY)}"
     return f"{begin}{shown}{hash_}{_options(tail, scheme in OWN_TAIL)}"
 

@@ -19,14 +19,16 @@ from lineside.errors import LineError, SettingsError
 from lineside.evidence.drift import Detector
 from lineside.line.gate.catalog import open_gate
 from lineside.line.latency import Histogram
-from lineside.line.metrics import CLIENTS, Tls, place, serve, tls
+from lineside.line.metrics import CLIENTS, Tls, place, serve, tls_context
+from lineside.line.open import told
+from lineside.line.settings import read_line
 from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import BOUNDS_MS, Window, _since_s
 from lineside.line.source.frame import Counts, Frame, Source, counted
 from lineside.line.states import STATES
-from lineside.line.tables import Web
+from tests.line.broker import free_port
 from tests.line.gate.doubles import plc
-from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
+from tests.line.tiny import BLUE, GREY, RED, picture, run, stub, write_bundle
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -243,26 +245,39 @@ def test_clients_that_hang_are_let_go_and_do_not_add_up(monkeypatch):
         assert scrape(metrics.url)["lineside_build_info"]
 
 
-def test_tls_and_the_clients_certificate(tmp_path):
-    def made(name, *more):
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days"]
-        command += ["2", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", *more]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-        return tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+def certificate(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2"]
+    command += ["-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"]
+    subprocess.run([*command, *(more or ["-nodes"])], cwd=folder, check=True, capture_output=True)
+    return folder / f"{name}.pem", folder / f"{name}.key"
 
-    server = made("server", "-addext", "subjectAltName=IP:127.0.0.1")
-    client = made("client")
-    web = Web("127.0.0.1:0", certificate=server[0], key=server[1], client_ca=client[0])
-    with serve("127.0.0.1:0", Window("l"), tls=tls(web)) as metrics:
-        assert metrics.url.startswith("https://")
+
+def test_tls_and_the_clients_certificate(tmp_path):
+    """As line.toml says it, with paths relative to the file."""
+    server = certificate(tmp_path, "server", "-nodes", "-addext", "subjectAltName=IP:127.0.0.1")
+    client = certificate(tmp_path, "client")
+    write_bundle(tmp_path / "m8.bundle")
+    port = free_port()
+    text = '[products.m8]\nbundle = "m8.bundle"\n[[cameras]]\nsource = "nuts:"\n[log]\nfile = "line.log"\n'
+    web = 'certificate = "server.pem"\nkey = "server.key"\nclient_ca = "client.pem"\n'
+    (tmp_path / "line.toml").write_text(f'{text}[web]\nmetrics = "127.0.0.1:{port}"\n{web}')
+    url = f"https://127.0.0.1:{port}/metrics"
+    with told(read_line(tmp_path / "line.toml")):
         stranger = ssl.create_default_context(cafile=str(server[0]))
         with pytest.raises(OSError):  # noqa: PT011  refused in the handshake or after it: both are OSErrors
-            scrape(metrics.url, stranger)
+            scrape(url, stranger)
         friend = ssl.create_default_context(cafile=str(server[0]))
         friend.load_cert_chain(*client)
-        assert scrape(metrics.url, friend)["lineside_build_info"]
+        assert scrape(url, friend)["lineside_build_info"]
+    assert f"metrics at {url}" in (tmp_path / "line.log").read_text()
+
+
+def test_files_that_are_none_for_tls(tmp_path):
     with pytest.raises(SettingsError, match=r"metrics: .*none\.pem.*can not be used for TLS \(No such file"):
-        serve("127.0.0.1:0", Window("l"), tls=Tls(tmp_path / "none.pem", tmp_path / "none.key"))
+        tls_context(Tls(tmp_path / "none.pem", tmp_path / "none.key"))
+    locked = certificate(tmp_path, "locked", "-passout", "pass:geheim")
+    with pytest.raises(SettingsError, match=r"\(the key has a passphrase\); expected PEM files, the key without"):
+        tls_context(Tls(*locked))  # and nobody is asked for it
 
 
 def test_the_alarm_rules_are_yaml_and_of_metrics_that_there_are():

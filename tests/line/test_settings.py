@@ -214,6 +214,10 @@ def test_the_flags_make_the_same_record(tmp_path):
             "client_ca: needs certificate and key",
         ),
         (CAMERA + ONE + "[web]\ncertificate = 'a.pem'\nkey = 'a.key'", "certificate: nothing is served"),
+        (
+            CAMERA + ONE + "[web]\nmetrics = '0.0.0.0:9'\ncertificate = 'a.pem'\nkey = 'a.key'",
+            "can be read by other machines, by anyone there",
+        ),
         (CAMERA + ONE + "[web]\nmetrics = '9464'", "expected ADDRESS:PORT such as 127.0.0.1:9464, got '9464'"),
         (CAMERA + ONE + "[web]\nmetrics = '127.0.0.1:99999'", "expected a port from 0 to 65535"),
         (CAMERA + ONE + "[log]\nlevel = 'loud'", r"log\.level: expected one of 'info', 'warning', 'error'"),

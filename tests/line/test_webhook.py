@@ -14,6 +14,7 @@ from lineside.errors import LineError, SettingsError
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.signature import HEADER, sign, verify
 from lineside.line.source.frame import Frame, Source
+from lineside.redact import redact
 from lineside.store.outbox import Letter
 from tests.line.test_mqtt import certificates
 from tests.line.tiny import RED, picture, run, stub
@@ -218,3 +219,13 @@ def test_a_token_in_the_path_is_in_no_name(monkeypatch):
     assert one.key.startswith("webhook:https://mes.plant:443/hooks/line-3/***/in~")
     assert "aB3" not in one.key
     assert open_sink("webhook:https://mes.plant/results").key == "webhook:https://mes.plant:443/results"
+    assert open_sink("webhook:https://[2001:db8::5]:8443/results").key == "webhook:https://[2001:db8::5]:8443/results"
+
+
+@pytest.mark.parametrize("token", ["aB3" * 8, "eyJhbGciOi.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgN", "geheim" * 6])
+@pytest.mark.parametrize("where", ["https://mes/h/{}", "HTTPS://mes/h/{}/in", "https://mes//{}", "https://mes/{}?x=1"])
+def test_tokens_of_many_kinds_are_hidden(token, where):
+    for scheme in ("webhook", "Webhook"):
+        shown = redact(f"{scheme}:{where.format(token)}")
+        assert token not in shown
+        assert "//mes/" in shown

@@ -1,5 +1,6 @@
 """The store: what goes in comes out, in UTC; foreign and broken files are refused; the recorder keeps its promises."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
+from lineside.cli.main import main
 from lineside.errors import LineError
 from lineside.store import open as opening
 from lineside.store import outbox
@@ -286,32 +288,51 @@ def test_a_store_held_by_another_program_is_a_sentence(store, tmp_path, monkeypa
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A file system that can be made read-only."""
+    """A folder, and what makes it read-only."""
     place = tmp_path / "medium"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20M", "tmpfs", place], capture_output=True)
-    if mounted.returncode:
+    command = ["mount", "-t", "tmpfs", "none", place]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    yield place, lambda: subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_store_on_a_read_only_medium_can_be_read_and_not_written(read_only, tmp_path):
-    store = open_store(tmp_path / "line.db")
-    record(store, [inspection(n) for n in range(1, 4)])
-    wal = tmp_path / "line.db-wal"
-    assert wal.stat().st_size  # it is open, and has not put everything into the file
-    (read_only / "torn.db").write_bytes((tmp_path / "line.db").read_bytes())
-    (read_only / "torn.db-wal").write_bytes(wal.read_bytes())
+def numbers(path: Path) -> list[int]:
+    store = open_store(path, make=False)
+    with reading(store) as connection:
+        found = [one.sequence for one in connection.execute(select(INSPECTION).order_by(INSPECTION.c.sequence))]
     store.dispose()
-    alone = read_only / "alone.db"
-    alone.write_bytes((tmp_path / "line.db").read_bytes())
-    subprocess.run(["mount", "-o", "remount,ro", read_only], check=True)
+    return found
+
+
+def test_a_store_on_a_read_only_medium_can_be_read_and_not_written(read_only, tmp_path, capsys):
+    medium, freeze = read_only
+    line = tmp_path / "line.db"
+    store = open_store(line)
+    record(store, [inspection(n) for n in (1, 2, 3)])
+    for name, endings in {"torn": ("", "-wal"), "whole": ("", "-wal", "-shm")}.items():
+        for ending in endings:
+            (medium / f"{name}.db{ending}").write_bytes(Path(f"{line}{ending}").read_bytes())
+    store.dispose()  # that puts all of it into the file
+    alone, link = medium / "alone.db", tmp_path / "link.db"
+    alone.write_bytes(line.read_bytes())
+    link.symlink_to(medium / "torn.db")
+    with sqlite3.connect(medium / "old.db") as old:
+        old.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 2")
+    old.close()
+    freeze()
+    assert numbers(alone) == numbers(medium / "whole.db") == [1, 2, 3]
+    assert main(["verify", "--store", str(alone)]) == 0
+    assert main(["history", str(alone)]) == 0
+    assert capsys.readouterr().out.count("accept") == 3
     copy = open_store(alone, make=False)
-    with reading(copy) as connection:
-        assert [one.sequence for one in connection.execute(select(INSPECTION))] == [1, 2, 3]
     with pytest.raises(LineError, match=r"alone\.db: attempt to write a readonly database: the store can not"):
         record(copy, [inspection(4)], run=a_run("s" * 32))
     copy.dispose()
-    with pytest.raises(LineError, match=r"torn\.db-wal holds results that are not in it yet"):
-        open_store(read_only / "torn.db", make=False)
+    for torn in (medium / "torn.db", link):
+        with pytest.raises(LineError, match=r"torn\.db-wal holds results that are not in it yet"):
+            open_store(torn, make=False)
+    with pytest.raises(LineError, match=r"has version 2, this program reads 4, .*copy it to another disk"):
+        open_store(medium / "old.db", make=False)

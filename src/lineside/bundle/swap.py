@@ -1,8 +1,8 @@
 """Put a file or a folder in its place whole, in one instant, whatever stood there before.
 
 It is made under a hidden name beside its place, forced to the disk, and swapped in by one system call (renameat2
-RENAME_EXCHANGE, Linux). Where there is no exchange the old one is moved aside first; who reads looks for it there, too.
-What fails is removed, and the old one stays as it was.
+RENAME_EXCHANGE, Linux). Where there is no exchange the old one is moved aside first; folder.locate looks for it there,
+too. What fails is removed, and the old one stays as it was.
 
 Hidden siblings: `.NAME.new-XXXXXXXX` is being written, `.NAME.old` was moved aside. One writer at a time has the lock
 on the parent folder, so whatever of these a writer finds was left by one that died.

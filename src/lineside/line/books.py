@@ -31,7 +31,7 @@ from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import Sink, Standing
 from lineside.line.source.frame import Frame
 from lineside.line.summary import Tally
-from lineside.line.view import PRODUCT, View
+from lineside.line.view import UNNAMED, View
 from lineside.store.journal import Journal
 from lineside.store.open import identity
 from lineside.store.outbox import Box
@@ -44,7 +44,7 @@ CLOSE_S = 60.0  # for the store and the sinks to take the last results
 
 
 class Books:
-    """Open them before the first part; start the couriers; close the books after the last. Final."""
+    """Make them, open them before the first part, start the couriers, close the books after the last part. Final."""
 
     def __init__(
         self,
@@ -53,44 +53,45 @@ class Books:
         sinks: Sequence[Sink | Durable],
         store: Engine,
         *,
-        room: int,
-        pictures: Pictures | None,
         journal: Path | None,
-        failed: Callable[[str], None],
         say: Say,
     ):
-        """room: for inspections between trigger and commit. failed is told, in any thread, why the store or a sink
-        takes nothing any more. LineError where one of them can't be opened; SettingsError for two sinks with one
-        outbox."""
-        self.run_id, self.room = row.id, room
+        """Takes over what a dead line on this store has left in the journal's folder. SettingsError for two sinks with
+        one outbox; LineError where the store does not answer."""
+        self.run_id, self._row, self._store, self._journal, self._say = row.id, row, store, journal, say
         products = tuple(views[0].models)
-        self._named = products != (PRODUCT,)
+        self._named = products != (UNNAMED,)
         self._classes = {p: {v.name: v.models[p].manifest.classes for v in views} for p in products}
-        durable = [sink for sink in sinks if isinstance(sink, Durable)]
-        if len({sink.key for sink in durable}) < len(durable):
+        self._durable = [sink for sink in sinks if isinstance(sink, Durable)]
+        if len({sink.key for sink in self._durable}) < len(self._durable):
             raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
         self._immediate = [sink for sink in sinks if isinstance(sink, Sink)]
         who = f"{socket.gethostname()} {identity(store)}"
-        self.couriers = [Courier(store, sink, who, say=say) for sink in durable]
-        self._warn = lambda sentence: say(Said("note", sentence, "warning"))
-        if journal:
-            for sentence in take_over(store, journal, datetime.now(UTC)):
-                self._warn(sentence)
-        boxes = [Box(sink.key, sink.limit, sink.events) for sink in durable]
-        self.recorder = Recorder(
-            store,
-            row,
-            tell=self._tell,
-            failed=failed,
-            room=room,
-            boxes=boxes,
-            journal=Journal(journal, store, row.id, boxes, self._warn) if journal else None,
-        )
-        self.keeper = open_keeper(pictures, store, row.id, [sink.key for sink in durable if sink.events], say)
+        self.couriers = [Courier(store, sink, who, say=say) for sink in self._durable]
         self.tally = Tally(
             {p: (views[0].models[p].manifest.classes, views[0].models[p].manifest.accept) for p in products}
         )
         self.left_ns: deque[int] = deque(maxlen=2 * ROOM)  # when the last verdicts left
+        if journal:
+            for sentence in take_over(store, journal, datetime.now(UTC)):
+                self._warn(sentence)
+
+    def open(self, room: int, pictures: Pictures | None, failed: Callable[[str], None]) -> None:
+        """From now on results are taken. room: for those between trigger and commit. failed is told, in any thread, why
+        the store or a sink takes nothing any more. LineError where the store or the pictures' folder can't be used."""
+        self.room = room
+        boxes = [Box(sink.key, sink.limit, sink.events) for sink in self._durable]
+        self.recorder = Recorder(
+            self._store,
+            self._row,
+            tell=self._tell,
+            failed=failed,
+            room=room,
+            boxes=boxes,
+            journal=Journal(self._journal, self._store, self.run_id, boxes, self._warn) if self._journal else None,
+        )
+        keys = [sink.key for sink in self._durable if sink.events]
+        self.keeper = open_keeper(pictures, self._store, self.run_id, keys, self._say)
 
     def remember(self, result: Result, flight: Flight, total_ms: float) -> None:
         """A verdict, before it leaves."""
@@ -135,6 +136,9 @@ class Books:
             courier.wake()
         for sink in self._immediate:
             sink.tell(group)
+
+    def _warn(self, sentence: str) -> None:
+        self._say(Said("note", sentence, "warning"))
 
     def _product(self, flight: Flight) -> str | None:
         return flight.product if self._named else None

@@ -27,8 +27,9 @@ from lineside.errors import LineError, LinesideError, MissingExtra, SettingsErro
 from lineside.line.decide import Answer, answerer, compare_rounded, doubts, pixels, warm_up
 from lineside.line.events import Answered
 from lineside.line.gate.catalog import open_gate
-from lineside.line.metrics import place, tls, tls_context
+from lineside.line.metrics import place, tls_context, tls_of
 from lineside.line.open import outside_bundles, trusted
+from lineside.line.pace import OWN
 from lineside.line.settings import Settings
 from lineside.line.sink.catalog import probe_sink
 from lineside.line.source.catalog import open_source
@@ -118,7 +119,7 @@ def _picture(settings: Settings, camera: LineCamera, frames: list[Frame]) -> str
     """One picture of this camera, put into frames, and how it looks."""
     source = open_source(camera.source, _some_bundle(settings, camera), camera.how)
     try:
-        if settings.parts.max_fps is not None and source.trigger in ("free", "hardware"):
+        if settings.parts.max_fps is not None and source.trigger in OWN:
             raise SettingsError(
                 f"parts.max_fps: this camera sets the pace by itself (trigger = {source.trigger!r}); leave max_fps "
                 "out, or trigger by software where the camera can"
@@ -241,7 +242,7 @@ def _folder_of(file: Path) -> str:
 
 def _port(web: Web) -> str:
     host, port = place(web.metrics or "")
-    if files := tls(web):
+    if files := tls_of(web):
         tls_context(files)
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):

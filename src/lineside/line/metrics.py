@@ -25,11 +25,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from lineside.errors import LineError, SettingsError
 from lineside.line.said import versions
 from lineside.line.snapshot import BOUNDS_MS, Snapshot, Window
-from lineside.line.tables import Web
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import CollectorRegistry
+
+    from lineside.line.tables import Web
 
 PORT = 9464  # of exporters that have no other, after OpenTelemetry's specification
 CLIENTS = 8
@@ -46,7 +47,7 @@ class Tls:
     client_ca: Path | None = None
 
 
-def tls(web: Web) -> Tls | None:
+def tls_of(web: "Web") -> Tls | None:
     """As the settings say; None: without."""
     if web.certificate is None or web.key is None:
         return None
@@ -262,16 +263,21 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password=_no_passphrase)
         if tls.client_ca is not None:
             context.load_verify_locations(tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError, ValueError) as error:
         raise SettingsError(
             f"metrics: {', '.join(str(p) for p in (tls.certificate, tls.key, tls.client_ca) if p)}: can not be used "
-            f"for TLS ({error.strerror or error}); expected PEM files, the key without a passphrase"
+            f"for TLS ({getattr(error, 'strerror', None) or error}); expected PEM files, the key without a passphrase"
         ) from None
     return context
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask for it at the terminal."""
+    raise ValueError("the key has a passphrase")
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -176,9 +176,9 @@ def told(settings: Settings) -> Iterator[tuple[Say, Window]]:
     with ExitStack() as stack:
         log = stack.enter_context(open_log(settings.log, name))
         if settings.web.metrics is not None:
-            from lineside.line.metrics import serve, tls
+            from lineside.line.metrics import serve, tls_of
 
-            serving = serve(settings.web.metrics, window, tls=tls(settings.web), dropped=lambda: log.dropped)
+            serving = serve(settings.web.metrics, window, tls=tls_of(settings.web), dropped=lambda: log.dropped)
             page = stack.enter_context(serving)
             log.say(Said("note", page.note or f"metrics at {page.url}", "warning" if page.note else "info"))
         yield log.say, window

@@ -109,6 +109,9 @@ def run(
         books.note(note.drift, alarm, camera)
         say(said.drifted(alarm, camera if len(views) > 1 else "", part_id))
 
+    def lost(sentence: str) -> None:
+        inbox.put(Lost(sentence))
+
     engine = Engine(views, told=inbox.put, drifted=drifted, now_ns=now_ns)
     frames = {view.name: itertools.islice(view.source.frames, pace.parts) for view in views}
     first = {view.name: _first(view, frames[view.name]) for view in views}
@@ -117,26 +120,17 @@ def run(
     say(said.started(row))
     for view in views:
         view.source.listen(say)
+    books = Books(row, views, sinks, store, journal=journal, say=say)
     if gate:
-        gate.start(lambda sentence: inbox.put(Lost(sentence)), say)
-    books = Books(
-        row,
-        views,
-        sinks,
-        store,
-        room=room_for([first[view.name] or _blank(view) for view in views]),
-        pictures=pictures,
-        journal=journal,
-        failed=lambda sentence: inbox.put(Lost(sentence)),
-        say=say,
-    )
+        gate.start(lost, say)
+    books.open(room_for([first[view.name] or _blank(view) for view in views]), pictures, lost)
     tally = books.tally
     total = min((n for n in (*(view.source.total for view in views), pace.parts) if n is not None), default=None)
-    room = Room(min(paces.in_flight(view.source, pace) for view in views))
+    flights = Room(min(paces.in_flight(view.source, pace) for view in views))
     halt = threading.Event()
     deadline_ns = _ns(pace.deadline_ms, 1e6)
     conveyor = None if pace.max_fps is None else Conveyor(round(1e9 / pace.max_fps))
-    store_door, door = Door(books.recorder.enter), Door(room.enter)
+    store_door, door = Door(books.recorder.enter), Door(flights.enter)
 
     def camera(view: View) -> None:
         before = first[view.name]
@@ -159,7 +153,7 @@ def run(
 
     def record(result: Result, flight: Flight, total_ms: float) -> None:
         books.record(result, flight, total_ms, line.last_ns)
-        room.leave()
+        flights.leave()
         draw(PROGRESS_EVERY_S)
 
     farewell: list[Changed] = []

@@ -7,7 +7,7 @@ from lineside.bundle.model import Model
 from lineside.evidence.drift import Detector
 from lineside.line.source.frame import Source
 
-PRODUCT = "part"  # what is made where nobody has named products
+UNNAMED = "part"  # what is made where nobody has named products
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ class View:
 
 def only(model: Model, source: Source, drift: Detector | None = None, name: str = "camera") -> tuple[View]:
     """The one view of a line with one camera and one product."""
-    return (View(name, source, {PRODUCT: model}, {PRODUCT: drift}),)
+    return (View(name, source, {UNNAMED: model}, {UNNAMED: drift}),)

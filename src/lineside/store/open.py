@@ -50,8 +50,9 @@ def open_store(path: Path | str, *, make: bool = True) -> Engine:
     if path.is_file() and not _sqlite(path):
         raise LineError(why(LineError("file is not a database"), path))
     url, how = URL.create("sqlite", database=str(path)), {"timeout": BUSY_S, "check_same_thread": False}
-    if _for_good(path):
-        place = f"{path.absolute().as_uri()}?immutable=1"
+    alone = _alone(path)
+    if alone:
+        place = f"{alone.as_uri()}?immutable=1"
         engine = create_engine(url, creator=lambda: sqlite3.connect(place, uri=True, **how))
     else:
         engine = create_engine(url, connect_args=how)
@@ -62,6 +63,11 @@ def open_store(path: Path | str, *, make: bool = True) -> Engine:
             version = _version(connection, path)
         if version == 0:
             _to_wal(engine, path)
+        if alone and 0 < version < VERSION:
+            raise LineError(
+                f"{path}: the store has version {version}, this program reads {VERSION}, and can bring it there only "
+                "where it can write; copy it to another disk, and read it there"
+            )
         if version < VERSION:
             with engine.begin() as connection:
                 _bring_up(connection, path)
@@ -134,18 +140,24 @@ def _sqlite(path: Path) -> bool:
         raise LineError(f"{path}: can not be read ({error.strerror}); name another file with --store FILE") from None
 
 
-def _for_good(path: Path) -> bool:
-    """Whether nobody can change the file: on a read-only medium, where SQLite can not make the files beside it by which
-    a store is shared. It would pass over what a writer has left in such a file (-wal): LineError where one did."""
-    if not path.is_file() or not os.statvfs(path).f_flag & os.ST_RDONLY:
-        return False
-    left = path.with_name(f"{path.name}-wal")
-    if left.exists() and left.stat().st_size:
+def _alone(path: Path) -> Path | None:
+    """The real file, if it lies on a read-only disk without the two files (-wal, -shm) by which SQLite shares a store.
+
+    SQLite can not make them there, and reads the file only if it is told that nobody will change it. With both of them
+    it reads as ever. LineError for -wal alone: results are in it, and only a writer could get them out.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.is_file() or not os.statvfs(real).f_flag & os.ST_RDONLY:
+        return None
+    wal, shared = (real.with_name(f"{real.name}-{one}") for one in ("wal", "shm"))
+    if shared.exists():
+        return None
+    if wal.exists() and wal.stat().st_size:
         raise LineError(
-            f"{path}: the line had not ended when this copy was made: {left.name} holds results that are not in it "
+            f"{path}: the line had not ended when this copy was made: {wal.name} holds results that are not in it "
             "yet, and this disk is read-only; copy both to a folder that can be written, and read them there"
         )
-    return True
+    return real
 
 
 def _version(connection: Connection, path: Path) -> int:

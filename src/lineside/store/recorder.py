@@ -108,8 +108,8 @@ class Recorder:
         self._queue.put(event)
 
     def close(self, ended: datetime, timeout_s: float) -> str:
-        """Commit and tell what was put, mark the run as ended. Where the journal is that holds what the store has not
-        taken; "" if there is none. LineError where the store does not come to an end."""
+        """Commit and tell what was put; mark the run as ended, if all of it is stored. Where the journal is that holds
+        what the store has not taken; "" if there is none. LineError where the store does not come to an end."""
         self._until = time.monotonic() + timeout_s * TRYING_SHARE
         self._queue.put(None)
         self._thread.join(timeout_s)
@@ -118,7 +118,7 @@ class Recorder:
                 f"{self._where}: the store or a sink has not taken the last results within {timeout_s:.0f} s; "
                 f"{self.committed} are stored; look at the disk and at who reads the sink"
             )
-        if not self.lost and not self.events_lost:  # whatever was before: now the store takes what it is given
+        if not self.lost and not self.events_lost:
             try:
                 with self._engine.begin() as connection:
                     connection.execute(update(RUN).where(RUN.c.id == self._run_id).values(ended=ended))

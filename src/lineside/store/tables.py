@@ -1,6 +1,7 @@
 """The tables. Portable SQL types only: the same tables serve SQLite and PostgreSQL.
 
-run         one start of `lineside run`; ended is null while it runs, and for ever when it was killed
+run         one start of `lineside run`; ended is null while it runs, and for ever where it was killed or not all of it
+            was stored
 inspection  one part's verdict; its id is unique in the world, so that whoever is told twice can see it
 event       something else that happened: a state, a drift alarm, a person's word on a result …
 chain       inspections and events in the order they were stored in, each with a hash over the one before (chain.py)

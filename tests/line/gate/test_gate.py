@@ -13,6 +13,7 @@ from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import GATES, open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.gate.wire import OTHER_REASON, REASONS, STATES, VERDICTS, Timing
+from lineside.line.sink.catalog import open_sink
 from lineside.line.snapshot import Window
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
@@ -259,3 +260,15 @@ def test_what_was_not_confirmed_is_still_named_beside_them(store):
     )
     assert (summary.parts, summary.passed_by, summary.wire_ms.n) == (2, 1, 0)
     assert "1 of these verdicts were NOT confirmed by the PLC" in text(summary)
+
+
+def test_a_line_that_can_not_be_started_does_not_touch_the_plc(store, monkeypatch):
+    monkeypatch.setenv("LINESIDE_WEBHOOK_SECRET", "0123456789abcdef")
+    fake = Fake()
+    twice = [open_sink(f"webhook:http://127.0.0.1:9/r#limit={n}") for n in (1, 2)]
+    frames = (Frame(str(n), n, f"{n}.png", picture=picture(RED)) for n in (1, 2))
+    before = threading.active_count()
+    with pytest.raises(SettingsError, match="two sinks have the same host and topic or path"):
+        run(stub(), Source("memory:", frames, 2), twice, store, gate=Gate(fake.wire(), CALM))
+    assert fake.log == []
+    assert threading.active_count() == before

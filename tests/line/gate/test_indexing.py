@@ -21,7 +21,8 @@ from tests.line.tiny import BLUE, RED, picture, run, stub
 PARTS = 24
 LOST = (5, 6, 13, 20)  # their pictures never arrive; 5 and 6 in a row
 BAD = (2, 6, 7, 14, 20)  # before, in and behind the gaps
-PATIENCE_S = 1.0  # beyond the line's deadline and the gate's together
+DEADLINE_MS, GATE_MS = 1000, 1000
+PATIENCE_S = (DEADLINE_MS + GATE_MS) / 1000 + 0.2
 
 
 @dataclass
@@ -82,11 +83,11 @@ def shift(folder, compares: bool) -> tuple[dict[int, bool], list[dict]]:
     camera, inbox = Indexed(LOST), queue.SimpleQueue()
     source = live("indexed:", lambda: camera, Camera(trigger="hardware"))
     with plc(folder) as double:
-        gate = open_gate(f"modbus://127.0.0.1:{double.port}?deadline_ms=500&pass_ms=1")
+        gate = open_gate(f"modbus://127.0.0.1:{double.port}?deadline_ms={GATE_MS}&pass_ms=1")
         line = threading.Thread(
             target=run,
             args=(stub(), source, [], open_store(folder / "line.db")),
-            kwargs={"deadline_ms": 400, "gate": gate, "inbox": inbox},
+            kwargs={"deadline_ms": DEADLINE_MS, "gate": gate, "inbox": inbox},
         )
         line.start()
         until(lambda: any(one.get("at") == 1 and one["values"][0] == 10 for one in written(double)))  # continuous

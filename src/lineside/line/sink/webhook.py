@@ -119,7 +119,8 @@ def _receiver(where: str, environment: Mapping[str, str]) -> tuple[Receiver, str
     target = (parsed.path or "/") + (f"?{parsed.query}" if parsed.query else "")
     tls = _tls(shown, parsed.scheme, given)
     receiver = Receiver(shown, parsed.hostname, port, target, hidden, tls, given.timeout_s)
-    return receiver, _key(f"webhook:{parsed.scheme}://{parsed.hostname}:{port}{parsed.path or '/'}"), given
+    host = f"[{parsed.hostname}]" if ":" in parsed.hostname else parsed.hostname
+    return receiver, _key(f"webhook:{parsed.scheme}://{host}:{port}{parsed.path or '/'}"), given
 
 
 def _key(place: str) -> str:
