@@ -3,24 +3,28 @@
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
 Engine: EfficientNet-Lite0 (the quickest net here, so the hardest case) and ResNet-50 as a bundle has them (one graph
-from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare engine
-and the whole line (station, journal, SQLite store with synchronous = FULL, CSV sink) take the same pictures one after
-the other, so that both see the same load of the machine.
+from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare
+engine, the loop that a user would write instead (OpenCV's BGR pictures to RGB, ONNX Runtime with the same file and its
+own defaults, a threshold, a row of CSV: no store, no deadline, nobody told) and the whole line (station, journal,
+SQLite store with synchronous = FULL, CSV sink) take the same pictures, so that all see the same load of the machine.
+The loop is left out without its package, which is none of ours: pip install opencv-python-headless
 
 overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds, each
               part triggered when the one before has its verdict
-share         parts/s of the line ÷ parts/s of the bare engine; median, least and greatest over rounds.
+share         parts/s of the line ÷ parts/s of the bare engine, and of the loop; median, least and greatest over rounds.
               sustained: parts come faster than they can be judged, up to 16 are in flight.
               one by one: each part is triggered when the one before has its verdict
 commit_ms     of the store alone: one group of rows, by group size and synchronous level; median of 60
 """
 
 import argparse
+import csv
 import multiprocessing
 import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +76,30 @@ def model(graph: bytes):
     return Model(Path("lite0.bundle"), manifest, "0" * 64, served, open_model("onnxruntime", graph, "float32"))
 
 
+def plain(graph: Path, pictures: list[np.ndarray], log: Path):
+    """parts → parts/s of the loop that a user would write."""
+    import cv2
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    seen = [cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) for picture in pictures]  # as OpenCV's cameras give them
+
+    def loop(parts: int) -> float:
+        with log.open("w", newline="") as file:
+            rows = csv.writer(file)
+            begun = time.perf_counter()
+            for n in range(parts):
+                picture = cv2.cvtColor(seen[n % len(seen)], cv2.COLOR_BGR2RGB)
+                (scores,) = session.run(["scores"], {session.get_inputs()[0].name: picture[None]})
+                good = float(scores[0][CLASSES.index("good")])
+                rows.writerow([n, "accept" if good > 0.5 else "reject", good])
+                file.flush()
+            return parts / (time.perf_counter() - begun)
+
+    loop(8)
+    return loop
+
+
 def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
     from lineside.line.pace import Pace
     from lineside.line.run import run
@@ -93,8 +121,11 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
     told: list = []
     sinks = [open_sink(f"csv:{folder}/{name}.csv"), Sink("list:", told.extend, lambda: None)]
     store = open_store(folder / f"{name}.db")
+    loop = plain(graph, pictures, folder / "plain.csv") if find_spec("cv2") else None
     bare_ms: list[float] = []
+    loop_ms: list[float] = []
     shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
+    loop_shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
     one_by_one: list = []
     for _ in range(rounds):
         begun = time.perf_counter()
@@ -102,6 +133,9 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
             engine.infer(pictures[n % 8][None])
         bare = parts / (time.perf_counter() - begun)
         bare_ms.append(1000 / bare)
+        if loop:
+            looped = loop(parts)
+            loop_ms.append(1000 / looped)
         for way, max_fps in (("one by one", None), ("sustained", 1e4)):
             frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
             source, pace = Source("memory:", frames, parts), Pace(max_fps=max_fps)
@@ -110,6 +144,8 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
             assert summary.stored == summary.parts == parts
             assert summary.parts_per_second is not None
             shares[way].append(summary.parts_per_second / bare)
+            if loop:
+                loop_shares[way].append(summary.parts_per_second / looped)
             one_by_one += told if max_fps is None else []
     store.dispose()
     over = np.array([one.total_ms - one.infer_ms for one in one_by_one])
@@ -123,14 +159,17 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
             "p50": round(float(np.quantile(over, 0.5)), 3),
             "p99": round(float(np.quantile(over, 0.99)), 3),
         },
-        "share_of_engine_rate": {
-            way: {
-                "median": round(float(np.median(found)), 3),
-                "least": round(min(found), 3),
-                "greatest": round(max(found), 3),
-            }
-            for way, found in shares.items()
-        },
+        "share_of_engine_rate": {way: spread(found) for way, found in shares.items()},
+        "plain_loop_ms_median": round(float(np.median(loop_ms)), 3) if loop else None,
+        "share_of_plain_loops_rate": {way: spread(found) for way, found in loop_shares.items()} if loop else None,
+    }
+
+
+def spread(found: list[float]) -> dict[str, float]:
+    return {
+        "median": round(float(np.median(found)), 3),
+        "least": round(min(found), 3),
+        "greatest": round(max(found), 3),
     }
 
 

@@ -1,5 +1,6 @@
 """A soak of a real line: what it counts, what it sees that is wrong, what it writes."""
 
+import ctypes
 import dataclasses
 import itertools
 import json
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, select
 
+from lineside.evidence.slope import slope
 from lineside.line import soak_page
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.gate.wire import Timing
-from lineside.line.process import Usage, usage
+from lineside.line.process import Usage, held_bytes, usage
 from lineside.line.sink.durable import Durable
 from lineside.line.snapshot import Window
 from lineside.line.soak import MOST, Hearing, Kept, Sampler, kept, soak
@@ -240,8 +242,6 @@ def test_a_leak_shows_and_a_flat_line_does_not(store):
             dataclasses.replace(one, t_s=float(t), rss_bytes=int(2e8 + rate * t + rng.normal(0, 1e5)))
             for t in range(700)
         )
-        from lineside.evidence.slope import slope
-
         memory = slope(np.arange(700.0), np.array([s.rss_bytes for s in samples], float))
         return dataclasses.replace(found, samples=samples, memory=memory)
 
@@ -254,7 +254,7 @@ def test_samples_are_thinned_and_the_interval_doubles(store):
     window = Window("l")
     run(stub(), source(2), [], store, window=window)
     seen, clock = window.look(), itertools.count()
-    sampler = Sampler(window, 1.0, lambda: Usage(10**8, 5, 4, 1.0), lambda: float(next(clock)))
+    sampler = Sampler(window, 1.0, lambda: Usage(10**8, None, 5, 4, 1.0), lambda: float(next(clock)))
     for _ in range(3 * MOST):
         sampler.add(seen)
     assert MOST / 2 < len(sampler.samples) <= MOST
@@ -272,3 +272,33 @@ def test_this_process_is_measured(tmp_path):
         after = usage()
     assert after.files - before.files == 10
     assert after.rss_bytes - before.rss_bytes > 48 * 2**20
+
+
+@pytest.mark.skipif(held_bytes() is None, reason="this C library does not say what malloc has given out")
+@pytest.mark.parametrize("size", [200, 50_000, 10_000_000])  # in bins, in the heap, mapped alone
+def test_what_malloc_has_given_out_is_what_is_held(size):
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    n = 40_000_000 // size
+    before = held_bytes()
+    blocks = [libc.malloc(ctypes.c_size_t(size)) for _ in range(n)]
+    during = held_bytes()
+    for block in blocks:
+        libc.free(block)
+    assert 0.9 * n * size < during - before < 1.3 * n * size
+    assert abs(held_bytes() - before) < 0.05 * n * size
+
+
+def test_a_soak_says_what_malloc_has_given_out(store):
+    found = sound(store)
+    times = np.arange(700.0)
+    samples = tuple(dataclasses.replace(found.samples[0], t_s=float(t), held_bytes=40 * 2**20) for t in times)
+    held = slope(times, np.array([one.held_bytes for one in samples], float))
+    page = soak_page.render(dataclasses.replace(found, samples=samples, held=held))
+    assert "What malloc has given out of it: +0.00 MiB an hour, 95 % interval +0.00 to +0.00: no growth shown" in page
+    assert "Given out by malloc, MiB" in page
+    silent = tuple(dataclasses.replace(one, held_bytes=None) for one in samples)
+    nothing = slope(times, np.full(700, np.nan))
+    page = soak_page.render(dataclasses.replace(found, samples=silent, held=nothing))
+    assert "given out of it" not in page
+    assert "Given out by malloc, MiB" not in page

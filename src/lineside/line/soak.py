@@ -53,6 +53,7 @@ class Sample:
     t_s: float
     parts: int
     rss_bytes: int
+    held_bytes: int | None  # process.held_bytes
     files: int
     threads: int
     cpu_s: float
@@ -108,6 +109,7 @@ class Soak:
     frames: Mapping[str, Mapping[str, int]]  # by camera
     bundles: Mapping[str, str]  # by camera: sha256
     memory: Estimate  # bytes a second
+    held: Estimate  # of it, by malloc's callers; bytes a second
     files: Estimate  # open files a second
     threads: Estimate
     samples: tuple[Sample, ...]
@@ -176,6 +178,7 @@ class Sampler:
                 t_s=round(self._clock() - self._began, 3),
                 parts=seen.parts,
                 rss_bytes=took.rss_bytes,
+                held_bytes=took.held_bytes,
                 files=took.files,
                 threads=took.threads,
                 cpu_s=round(took.cpu_s, 3),
@@ -233,6 +236,7 @@ def soak(
         frames=last.frames,
         bundles=last.bundles,
         memory=grows("rss_bytes"),
+        held=grows("held_bytes"),
         files=grows("files"),
         threads=grows("threads"),
         samples=tuple(sampler.samples),

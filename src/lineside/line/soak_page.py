@@ -56,6 +56,8 @@ def sentences(soak: Soak) -> tuple[str, ...]:
     if s.deadline_ms is not None:
         found.append(f"Deadline {s.deadline_ms:g} ms: {s.deadline_misses:,} misses.")
     found.append(_growth("Memory", soak.memory, MIB_PER_HOUR, "MiB an hour"))
+    if soak.held.value is not None:
+        found.append(_growth("What malloc has given out of it", soak.held, MIB_PER_HOUR, "MiB an hour"))
     if soak.samples:
         rss = [one.rss_bytes / 2**20 for one in soak.samples]
         found.append(f"Memory at most {max(rss):,.0f} MiB, at the end {rss[-1]:,.0f} MiB.")
@@ -84,6 +86,7 @@ def render(soak: Soak) -> str:
         charts=_charts(soak),
         growth=[
             ("resident memory", _cells(soak.memory, MIB_PER_HOUR, "MiB/h")),
+            ("of it, given out by malloc", _cells(soak.held, MIB_PER_HOUR, "MiB/h")),
             ("open files", _cells(soak.files, 3600, "/h")),
             ("threads", _cells(soak.threads, 3600, "/h")),
         ],
@@ -115,6 +118,7 @@ def _charts(soak: Soak) -> "list[tuple[str, Markup]]":
     x = [one / seconds for one in t]
     middles, rates = _throughput(samples)
     mib = [one.rss_bytes / 2**20 for one in samples]
+    held = [(o.t_s / seconds, o.held_bytes / 2**20) for o in samples if o.held_bytes is not None]
     drawn = [
         ("Parts a second", [m / seconds for m in middles], rates),
         ("Resident memory, MiB", x, mib),
@@ -122,6 +126,8 @@ def _charts(soak: Soak) -> "list[tuple[str, Markup]]":
         ("Verdicts given and not stored yet", x, [one.unstored for one in samples]),
         ("Open files", x, [one.files for one in samples]),
     ]
+    if held:
+        drawn.insert(2, ("Given out by malloc, MiB", *map(list, zip(*held, strict=True))))
     if any(one.outbox for one in samples):
         known = [one for one in samples if one.outbox is not None]
         drawn.append(("Results waiting in outboxes", [o.t_s / seconds for o in known], [o.outbox or 0 for o in known]))

@@ -6,6 +6,7 @@
 Only calibrate decides anything (the head's penalty, early stopping, temperature, thresholds); test is not opened.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -28,7 +29,7 @@ from lineside.learn.features import Cache
 from lineside.learn.frozen import Frozen, frozen
 from lineside.learn.head import Head, fit_head
 from lineside.learn.loop import Examples
-from lineside.learn.precision import autocast, channels_last
+from lineside.learn.precision import autocast, channels_last, one_thread
 from lineside.learn.ranks import Ranks
 from lineside.learn.recipe import Recipe
 from lineside.learn.run_folder import Decided, RunFolder
@@ -268,12 +269,21 @@ def _fine_tune(
 
 
 def reference_logits(net_input: nn.Module, net: nn.Module, paths: list[Path], progress: Progress) -> np.ndarray:
-    """(N, K) float32: what the trained net itself says to each picture, one at a time, in float32."""
+    """(N, K) float32: what the trained net itself says to each picture, one at a time, in float32.
+
+    A picture has one thread, and there are as many as torch would give to each: together they are no slower, and where
+    other programs have a core, too, more than ten times as fast as threads that wait for each other at every layer.
+    """
+
+    def answer(path: Path) -> Tensor:
+        with torch.inference_mode():
+            return net(net_input(torch.from_numpy(load(path))[None]))
+
     rows: list[Tensor] = []
-    with torch.inference_mode():
-        for i, path in enumerate(paths):
-            rows.append(net(net_input(torch.from_numpy(load(path))[None])))
-            progress(i + 1, len(paths), "")
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool, one_thread():
+        for row in pool.map(answer, paths):
+            rows.append(row)
+            progress(len(rows), len(paths), "")
     return torch.cat(rows).numpy()
 
 
