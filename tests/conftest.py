@@ -18,6 +18,10 @@ settings.register_profile("fuzz", derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 
+# Two processes of tests on two cores: torch's threads must not turn in a loop while they wait (lineside/cli/main.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _journals():
     """A folder for what lines that tests kill leave behind (lineside/store/journal.py), removed afterwards."""

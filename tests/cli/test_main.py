@@ -140,3 +140,18 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys, tmp_path
     monkeypatch.setattr("lineside.bundle.verify.verify", missing)
     assert main(["verify", str(tmp_path)]) == 7
     assert "pip install 'lineside[train]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, door.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_torchs_threads_sleep_soon_unless_somebody_has_chosen_otherwise(given, spins):
+    """Set before torch is loaded, which reads it then and never again."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = (
+        "import os, sys\nfrom lineside.cli.main import main\nmain(['history', 'none.db'])\n"
+        "assert 'torch' not in sys.modules\nprint(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=clean | given, capture_output=True, text=True)
+    assert done.stdout.strip() == str(spins)

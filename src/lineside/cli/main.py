@@ -36,12 +36,14 @@ VERBS = {  # verb: (module, what it does)
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, promise not shown) · 2 flags or settings,
 or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is
 not installed · 130 Ctrl-C · 141 nobody read the answer to its end"""
+SPINS = "3000"  # turns of a thread of torch's that waits for others, before it sleeps
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell says of others
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     _say_what_can_be_said()
+    _let_threads_sleep()
     code = _answer(sys.argv[1:] if argv is None else list(argv))
     try:
         sys.stdout.flush()
@@ -57,6 +59,14 @@ def _say_what_can_be_said() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _let_threads_sleep() -> None:
+    """torch's threads wait for each other at every layer. With libgomp's own 300,000 turns a training step takes many
+    times as long beside programs that keep the cores busy; with few it shares the cores, and alone it is about as quick
+    (benchmarks/busy_machine.py). Read when torch is loaded; who has chosen otherwise keeps his choice."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _answer(argv: list[str]) -> int:

@@ -271,8 +271,8 @@ def _fine_tune(
 def reference_logits(net_input: nn.Module, net: nn.Module, paths: list[Path], progress: Progress) -> np.ndarray:
     """(N, K) float32: what the trained net itself says to each picture, one at a time, in float32.
 
-    A picture has one thread, and there are as many as torch would give to each: together they are no slower, and where
-    other programs have a core, too, more than ten times as fast as threads that wait for each other at every layer.
+    Each picture has one thread, of as many as torch would give to each: where other programs want the cores, too,
+    threads that wait for each other at every layer would be many times slower.
     """
 
     def answer(path: Path) -> Tensor:
