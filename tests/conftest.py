@@ -8,6 +8,8 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+from lineside.cli.main import let_threads_sleep
+
 # A shell that starts CI in the background makes its children ignore Ctrl-C, and theirs; the tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -18,8 +20,7 @@ settings.register_profile("fuzz", derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 
-# Two processes of tests on two cores: torch's threads must not turn in a loop while they wait (lineside/cli/main.py).
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+let_threads_sleep()  # as the commands do: two processes of tests share two cores
 
 
 @pytest.fixture(scope="session", autouse=True)

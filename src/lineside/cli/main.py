@@ -43,7 +43,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell says of others
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     _say_what_can_be_said()
-    _let_threads_sleep()
+    let_threads_sleep()
     code = _answer(sys.argv[1:] if argv is None else list(argv))
     try:
         sys.stdout.flush()
@@ -61,7 +61,7 @@ def _say_what_can_be_said() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _let_threads_sleep() -> None:
+def let_threads_sleep() -> None:
     """torch's threads wait for each other at every layer. With libgomp's own 300,000 turns a training step takes many
     times as long beside programs that keep the cores busy; with few it shares the cores, and alone it is about as quick
     (benchmarks/busy_machine.py). Read when torch is loaded; who has chosen otherwise keeps his choice."""
