@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -261,6 +262,24 @@ def test_a_broken_sink_stops_the_line_and_results_are_in_the_store(store):
     assert summary.fault == "mqtt: the broker does not answer"
     assert summary.stored >= 3
     assert len(rows(store)) == summary.stored
+
+
+def test_events_alone_are_told_to_no_sink_that_is_told_at_once(store):
+    """The states at the start are stored while the first part is at the gate."""
+
+    def actuate(part, verdict, reason, triggered_ns):
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with closing(sqlite3.connect(store.url.database)) as connection:
+                if connection.execute("SELECT count(*) FROM event").fetchone()[0]:
+                    return
+            time.sleep(0.01)
+        raise LineError("no event is in the store")
+
+    groups = []
+    sink = Sink("list:", lambda group: groups.append([one.sequence for one in group]), lambda: None)
+    assert run(stub(), source(frame(1)), [sink], store, actuate=actuate).fault == ""
+    assert groups == [[1]]
 
 
 def test_a_sink_that_hangs_stops_the_line_as_soon_as_a_deadline_can_not_be_kept(store, monkeypatch):

@@ -134,7 +134,7 @@ class Books:
     def _tell(self, group: Sequence[Inspection]) -> None:
         for courier in self.couriers:
             courier.wake()
-        for sink in self._immediate:
+        for sink in self._immediate if group else ():  # a group of events alone is for the outboxes
             sink.tell(group)
 
     def _warn(self, sentence: str) -> None:
