@@ -125,6 +125,13 @@ def _unwritten(error: OSError) -> int:
     return _say(SettingsError(f"{where}{error.strerror or error}; look at the name, its permissions and the disk"))
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names a default where there is one: "(default: None)" behind a flag tells nobody anything."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def _parser(only: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lineside",
@@ -135,9 +142,7 @@ def _parser(only: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lineside {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (module, summary) in VERBS.items():
-        sub = verbs.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        sub = verbs.add_parser(name, help=summary, description=summary, formatter_class=_Help)
         if name == only:
             verb = importlib.import_module(module)
             verb.arguments(sub)
