@@ -20,6 +20,9 @@ settings.register_profile("fuzz", derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 
+os.environ["ORT_DISABLE_TELEMETRY"] = (
+    "1"  # some tests import onnxruntime by themselves; those of silence start without it
+)
 let_threads_sleep()  # as the commands do: two processes of tests share two cores
 
 

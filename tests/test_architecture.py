@@ -54,6 +54,14 @@ def test_files_are_named_for_what_they_hold(path):
     assert ast.get_docstring(tree), f"{path}: the head of a file is its map"
 
 
+@pytest.mark.parametrize("path", FILES, ids=place)
+def test_what_would_call_home_is_imported_by_one_file(path):
+    """bundle/quantise.py asks that file first; that nothing is left at home, tests/bundle/test_engine.py sees."""
+    if place(path) not in ("no_telemetry.py", "bundle/quantise.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imported(tree, top_only=False) & {"onnxruntime", "openvino"}
+
+
 @pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=place)
 def test_an_init_holds_a_docstring_and_no_imports(path):
     found = imported(ast.parse(path.read_text(encoding="utf-8")), top_only=False)

@@ -1,5 +1,6 @@
 """Engines agree, pin their precision, and speak to nobody."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -183,12 +184,13 @@ def silent(pristine, tmp_path, what: str, pictures: str = "") -> None:
         [sys.executable, "-c", SILENCE, str(pristine), what, pictures],
         capture_output=True,
         text=True,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "telemetry" not in done.stderr
-    assert not [p for p in home.rglob("*") if "telemetry" in str(p) or p.name in ("intel", ".intel")]
+    # What speaks from C++ no hook of Python's sees; but it keeps a name for this device, and what it means to send.
+    assert not [p for p in home.rglob("*") if p.is_file()]
 
 
 @needs_openvino

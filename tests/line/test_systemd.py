@@ -15,6 +15,8 @@ from lineside.store.open import open_store
 from tests.line.tiny import RED, picture, png, run, stub, write_bundle
 
 STOPPING = f"STOPPING=1\nWATCHDOG_USEC={STOP_S}000000".encode()
+UP = [f"STATUS=the station is {state}".encode() for state in ("initialized", "ready", "continuous")]
+HALTED = b"STATUS=the station is halted: the line ends"
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -80,6 +82,13 @@ def test_the_line_waits_no_longer_than_it_may_be_silent():
     assert told.patience_s(0.5) == 0.5
 
 
+def test_what_a_person_says_is_one_line_of_the_state(manager):
+    """Else who may order could tell the service manager anything, such as which process is the line."""
+    address, ear = manager
+    service({"NOTIFY_SOCKET": address}, 1).state("the station is halted: look\nMAINPID=1\r\n\x0bREADY=1")
+    assert heard(ear) == [b"STATUS=the station is halted: look MAINPID=1 READY=1"]
+
+
 def test_a_manager_that_is_gone_or_does_not_listen_holds_up_nobody(tmp_path, manager):
     service({"NOTIFY_SOCKET": str(tmp_path / "gone")}, 1).ready()
     NOBODY.ready()
@@ -107,9 +116,7 @@ def test_a_line_that_waits_for_its_next_part_is_alive(tmp_path, manager):
     store.dispose()
     said += heard(ear)
     assert summary.parts == 1
-    assert said[0] == b"READY=1"
-    assert said[-1] == STOPPING
-    assert set(said[1:-1]) == {b"WATCHDOG=1"}
+    assert [one for one in said if one != b"WATCHDOG=1"] == [*UP, b"READY=1", HALTED, STOPPING]
 
 
 def test_a_line_that_hangs_is_silent(tmp_path, manager):
@@ -143,4 +150,4 @@ def test_from_the_command_line(tmp_path, manager):
         env=os.environ | {"NOTIFY_SOCKET": address},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert heard(ear) == [b"READY=1", STOPPING]
+    assert heard(ear) == [*UP, b"READY=1", HALTED, STOPPING]

@@ -3,20 +3,18 @@
     open(model, precision, threads) -> infer,    infer((N, H, W, 3) uint8) -> logits (N, K) float32
 
 OpenVINO picks bfloat16 by itself on CPUs that have it, so its precision is always pinned and read back. Neither engine
-may speak to the network: onnxruntime's telemetry (Windows only) is switched off, and `openvino_telemetry`, which
-openvino imports and which reports unless the user has opted out, is treated as not installed (openvino supports that)
-for this process.
+may speak to the network: lineside/no_telemetry.py.
 """
 
 import os
-import sys
 import threading
 from collections.abc import Callable
 
 import numpy as np
 
 from lineside.bundle.manifest import EngineName, Precision
-from lineside.errors import BundleError, MissingExtra
+from lineside.errors import BundleError
+from lineside.no_telemetry import import_onnxruntime, import_openvino
 
 Infer = Callable[[np.ndarray], np.ndarray]
 Open = Callable[[bytes, Precision, int], Infer]
@@ -49,11 +47,9 @@ def cores() -> int:
 
 
 def onnxruntime(model: bytes, precision: Precision, threads: int) -> Infer:
-    import onnxruntime as ort
-
     if precision == "bfloat16":
         raise BundleError("onnxruntime has no bfloat16 on CPUs; use --engine openvino, or another precision")
-    ort.disable_telemetry_events()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -104,17 +100,6 @@ def openvino(model: bytes, precision: Precision, threads: int) -> Infer:
             return request.get_tensor(output).data.copy()
 
     return infer
-
-
-def import_openvino():
-    """The module openvino, with its telemetry out of reach."""
-    if "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # import → ImportError: as if not installed
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtra("the engine openvino", "openvino", "openvino") from None
-    return openvino
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -41,6 +40,7 @@ from lineside.learn.frozen import quiet
 from lineside.nets.catalog import find
 from lineside.nets.fold import without_batch_norm
 from lineside.nets.input import Input
+from lineside.no_telemetry import import_onnxruntime
 from lineside.progress import Progress, silent
 
 OPSET = 20
@@ -227,7 +227,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": import_onnxruntime().__version__,
     }
 
 

@@ -22,6 +22,7 @@ import onnx
 from lineside import __version__
 from lineside.data import picture
 from lineside.errors import BundleError
+from lineside.no_telemetry import import_onnxruntime
 from lineside.progress import Progress, silent
 
 PICTURES = 300  # ranges settle long before; evenly through the calibrate pictures
@@ -81,6 +82,7 @@ def float_nodes(model: onnx.ModelProto) -> list[str]:
 def _quantised(
     graph: onnx.ModelProto, files: Sequence[Path], stay_float: list[str], progress: Progress
 ) -> onnx.ModelProto:
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Pictures(CalibrationDataReader):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lineside.learn.precision import autocast, channels_last
 from lineside.nets.fold import without_batch_norm
+from lineside.no_telemetry import import_onnxruntime
 
 Frozen = Callable[[Tensor], Tensor]
 TOGETHER = 4  # pictures: what a layer of the first stages makes of them fits the second and third level of caches
@@ -52,9 +53,7 @@ def _in_parts(below: nn.Module, precision: str) -> Frozen:
 
 
 def _onnxruntime(below: nn.Module, example: Tensor) -> Frozen:
-    import onnxruntime as ort
-
-    ort.disable_telemetry_events()
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors

@@ -22,6 +22,7 @@ from lineside.ledger.onnx_field import BY_NUMBERS, VIEWS, Value, begin, follow
 from lineside.ledger.onnx_node import CONVS, GEMMS, NORMS, PRODUCTS, RECURRENT, Shape, attributes, uncounted
 from lineside.ledger.onnx_node import work as work_of
 from lineside.ledger.row import Cost, Row, Tensors
+from lineside.no_telemetry import import_onnxruntime
 
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 # What reads learnt numbers for sure; a constant that anything else reads may as well be a colour's share of the luma.
@@ -241,8 +242,7 @@ def _by_running(
     model: ModelProto, inputs: dict[str, Shape], names: list[str], source: str | bytes
 ) -> dict[str, np.ndarray]:
     """These tensors, where the inputs are zeros."""
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     bare = ModelProto()
     bare.CopyFrom(model)
     have = {one.name for one in bare.graph.output}

@@ -90,8 +90,9 @@ def run(
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    that the line is ready, alive, stopping. pictures: which are kept, and where. journal: the folder for what is
-    decided and not stored yet (store/journal.py), and of what a line that was killed has left there; None: neither.
+    the line's state, and that it is ready, alive, stopping. pictures: which are kept, and where. journal: the folder
+    for what is decided and not stored yet (store/journal.py), and of what a line that was killed has left there; None:
+    neither.
     Drift stops nothing. say is told what happens, in any thread, and must return at once (line/log.py); window is where
     others look in while the line runs (line/snapshot.py). The summary's `fault` says why the line stopped by itself.
     SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
@@ -161,7 +162,9 @@ def run(
 
     def changed(change: Changed, who: str) -> None:
         books.note(note.state, change, who)
-        say(said.changed(change, who, line.over))
+        one = said.changed(change, who, line.over)
+        say(one)
+        service.state(one.sentence)
         reminder.changed(change, tally.verdicts["reject"])
         if change.state == "halted" and line.over:  # not by an order or by rejects: then nothing on the belt passes
             farewell.append(change)  # when the last results were told, and the last parts are at the gate

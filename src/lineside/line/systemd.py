@@ -1,4 +1,4 @@
-"""What a service manager is told of a line: ready, alive, stopping. sd_notify(3), without a library.
+"""What a service manager is told of a line: its state, ready, alive, stopping. sd_notify(3), without a library.
 
 A unit of Type=notify with WatchdogSec= (packaging/lineside@.service) ends and restarts a line that has stopped saying
 that it is alive. That is said by the main thread between two messages, so it means: verdicts are still given, deadlines
@@ -27,6 +27,10 @@ class Service:
     def ready(self) -> None:
         """The line takes parts from now on."""
         self._say("READY=1")
+
+    def state(self, sentence: str) -> None:
+        """What `systemctl status` shows, until the next; of the sentence one line, for it may hold a person's words."""
+        self._say(f"STATUS={' '.join(sentence.split())}")
 
     def alive(self) -> None:
         """Call it as often as you like, and every_s at least."""
