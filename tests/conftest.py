@@ -20,9 +20,8 @@ settings.register_profile("fuzz", derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 
-os.environ["ORT_DISABLE_TELEMETRY"] = (
-    "1"  # some tests import onnxruntime by themselves; those of silence start without it
-)
+# For tests that import onnxruntime themselves; those of silence start a process without it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 let_threads_sleep()  # as the commands do: two processes of tests share two cores
 
 
