@@ -120,7 +120,8 @@ def test_promises(sequence, station):
 
     # Taken: a trigger counts when its number is higher than any before it.
     # prepared: since when which product, None where none; one that is prepared later is not that of an earlier trigger.
-    taken, answers, last, now, prepared = {}, {}, 0, -(2**63), []
+    # began: when inspecting did; what was triggered before is not inspected.
+    taken, answers, last, now, prepared, began = {}, {}, 0, -(2**63), [], None
     for event, before, actions in done:
         now = max(now, event.time_ns)
         if isinstance(event, Ordered) and not any(isinstance(a, Refused) for a in actions):
@@ -128,9 +129,11 @@ def test_promises(sequence, station):
                 prepared.append((now, event.product))
             elif event.order == "unprepare":
                 prepared.append((now, None))
+            elif event.order in ("start", "start-single"):
+                began = now
         if isinstance(event, Triggered) and event.part.sequence > last:
             last = event.part.sequence
-            taken[event.part] = (event.time_ns, before)
+            taken[event.part] = (event.time_ns, before, began)
         if isinstance(event, Answered) and event.part in taken:
             answers.setdefault((event.part, event.camera), []).append((event.decision, now))
 
@@ -142,15 +145,16 @@ def test_promises(sequence, station):
         (a.part, a.verdict, a.reason, a.triggered_ns) for a in acts
     ]
     for r in found:
-        came_ns, before = taken[r.part]
+        came_ns, before, began = taken[r.part]
         assert r.verdict in WORST
         if r.reason == DECIDED:
-            assert r.product == next((p for since_ns, p in reversed(prepared) if since_ns <= came_ns), prepared[0][1])
+            assert r.product == next(p for since_ns, p in reversed(prepared) if since_ns <= came_ns)
         if r.reason != DECIDED:
             assert r.verdict == "reject"
             continue
         # a verdict of the models' own: each camera's said so, finite, and in time by the station's clock
         assert before.state in EXECUTING
+        assert came_ns >= began
         assert not before.finishing
         assert {word.camera for word in r.words} == set(station.cameras)
         assert all(math.isfinite(word.decision.margin) for word in r.words)
@@ -294,6 +298,21 @@ def test_a_single_job_is_one_part():
     )
     assert outcomes(done) == [(P1, "accept", DECIDED), (P2, "reject", STOPPED), (P3, "reject", STOPPED)]
     assert [c.state for c in of(Changed, done)] == ["single", "ready"]
+
+
+def test_a_picture_that_was_taken_while_the_station_stood_still_passes_nothing():
+    """Whoever cleared the belt has taken that part away, or put it back: its frame came late."""
+    stood = [Ordered("halt", 3), Ordered("reset", 5), Ordered("start", 6)]
+    station, _ = play(stood, running())
+    _, done = play([Triggered(P1, 4), Triggered(P2, 6), said(P1, time_ns=7), said(P2, time_ns=7)], station)
+    assert outcomes(done) == [(P1, "reject", STOPPED), (P2, "accept", DECIDED)]
+    assert results(done)[0].detail == "it was triggered before the station began to inspect"
+
+
+def test_a_picture_from_before_is_not_the_single_part():
+    station, _ = play(RUNNING[:2], Station(cameras=("top",), products=("m8",)))
+    _, done = play([Ordered("start-single", 5), Triggered(P1, 4), Triggered(P2, 6), said(P2, time_ns=7)], station)
+    assert outcomes(done) == [(P1, "reject", STOPPED), (P2, "accept", DECIDED)]
 
 
 def test_a_product_changes_without_a_stop_and_parts_in_flight_keep_theirs():

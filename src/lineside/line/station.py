@@ -85,6 +85,7 @@ class Station:
     detail: str = ""  # why the station halted or is in error
     now_ns: int = -(2**63)
     last_sequence: int = 0
+    began_ns: int = -(2**63)  # when inspecting began, the last time
     seen_ns: int = 0  # when the last part came, or inspecting began
     waiting: tuple[Waiting, ...] = ()  # in the order of the triggers; the head leaves first
     finishing: bool = False  # no more parts are inspected; ready as soon as nothing waits
@@ -143,14 +144,17 @@ def _trigger(station: Station, event: Triggered) -> Station:
         return replace(station, ignored=station.ignored + 1)
     made = product_at(station, event.time_ns)
     waiting = Waiting(event.part, event.time_ns, made or station.product)
-    left = station.expect
+    left, single = station.expect, False
     if station.state == "error":
         waiting = replace(waiting, ruled=(FAULT, station.detail))
     elif station.state == "halted":
         waiting = replace(waiting, ruled=(HALTED, station.detail))
     elif station.state not in EXECUTING or station.finishing:
         waiting = replace(waiting, ruled=(STOPPED, f"the station was not inspecting: {station.state}"))
+    elif event.time_ns < station.began_ns:  # its picture came late: what was done with it meanwhile nobody knows
+        waiting = replace(waiting, ruled=(STOPPED, "it was triggered before the station began to inspect"))
     else:
+        single = station.state == "single"
         if left:
             waiting, left = replace(waiting, expected=left[0]), left[1:]
         if event.lost:
@@ -165,7 +169,7 @@ def _trigger(station: Station, event: Triggered) -> Station:
         waiting=(*station.waiting, waiting),
         expect=left,
         seen_ns=station.now_ns,
-        finishing=station.finishing or station.state == "single",
+        finishing=station.finishing or single,
     )
 
 
@@ -290,7 +294,7 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
         case "unprepare":
             station = replace(_turn(station, ""), prepared=False)
         case "start" | "start-single":
-            station = replace(station, seen_ns=station.now_ns, in_a_row=0)
+            station = replace(station, began_ns=station.now_ns, seen_ns=station.now_ns, in_a_row=0)
         case "stop":
             return replace(station, finishing=True), ()
         case "calibrate":
