@@ -211,6 +211,14 @@ def test_nuts_are_the_same_for_one_seed_and_no_exposure_is_like_another(shop):
     assert [f.sha256() for f in first(bundle, url="nuts:")] == [f.sha256() for f in first(bundle, url="nuts:seed=0")]
 
 
+def test_two_views_are_of_the_same_nuts_and_no_exposure_of_one_is_the_others(shop):
+    bundle, _, _ = shop
+    top, side = first(bundle), first(bundle, url="nuts:seed=3,view=1")
+    assert [(f.part_id, f.name, f.truth) for f in top] == [(f.part_id, f.name, f.truth) for f in side]
+    assert not {f.sha256() for f in top} & {f.sha256() for f in side}
+    assert [f.sha256() for f in top] == [f.sha256() for f in first(bundle, url="nuts:seed=3,view=0")]
+
+
 def test_the_noise_is_that_of_the_camera_model(shop):
     """Spread of the electrons behind a grey of 128 (2,158 of 10,000): sqrt(2158 + 3²) = 46.6, plus 8 bits' rounding."""
     expose = nuts.camera(np.random.default_rng(1))
@@ -268,6 +276,8 @@ def test_faults_by_plan_leave_the_other_pictures_as_they_are(shop):
         ("nuts:lost=3,late=3", "part 3 has two faults, lost and late"),
         ("nuts:lost=x", "such as lost=3\\+9; got 'lost=x'"),
         ("nuts:seed=1+2", "expected nuts: or nuts:seed=N"),
+        ("nuts:view=side", "got 'view=side'"),
+        ("nuts:veiw=1", "did you mean view"),
     ],
 )
 def test_a_wrong_plan_is_a_sentence(bundle, url, says):

@@ -4,7 +4,8 @@ one seed.
 It plays only pictures that the bundle has not learnt or calibrated on (by the sha256 in the bundle's split.csv),
 shuffled, and shuffled again each time that all have come. No two exposures are alike: each gets its own exposure time
 and its own photon and read noise, by the linear camera model of EMVA 1288 (release 4.0, section 2): variance =
-electrons + read noise². The truth is carried with the frame, so that a simulated shift can count escapes.
+electrons + read noise². The truth is carried with the frame, so that a simulated shift can count escapes. Two cameras
+of one station have the same seed and another view: the same nuts in the same order, each in exposures of its own.
 
 Faults by plan, at the given numbers of the shift: lost (no picture), truncated (half of the bytes of a PNG), late
 (captured LATE_S before it is handed over), dark (the lamp is out: all pixels 0). No fault moves the other pictures.
@@ -32,12 +33,13 @@ READ_NOISE_E = 3.0
 STEPS = 16_384  # of light, on the way back to 8 bits: finer than one step of sRGB everywhere
 EXPOSURE_SPREAD = 0.02  # of the exposure time and lamp together, one standard deviation, from part to part
 LATE_S = 1.0
+ONCE = ("seed", "view")
 FAULTS = ("lost", "truncated", "late", "dark")
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     refuse(url, camera, "the synthetic camera")
-    seed, plan = _plan(url, where)
+    (seed, view), plan = _plan(url, where)
     learnt = learnt_by(bundle)
     fresh = [p for p in read("nuts:").pictures if hashlib.sha256(p.path.read_bytes()).hexdigest() not in learnt]
     if not fresh:
@@ -49,7 +51,7 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     if plan:
         notes += (f"{url}: {len(plan)} faults by plan",)
     counts = Counts()
-    frames = with_faults(_frames(fresh, np.random.default_rng(seed)), plan, counts, time.monotonic_ns)
+    frames = with_faults(_frames(fresh, seed, view), plan, counts, time.monotonic_ns)
     return Source(url, frames, None, notes, counts=counts)
 
 
@@ -81,39 +83,39 @@ def _half_a_png(picture: np.ndarray) -> bytes:
     return out.getvalue()[: len(out.getvalue()) // 2]
 
 
-def _plan(url: str, where: str) -> tuple[int, dict[int, str]]:
-    """The seed, and the fault of each number."""
-    seed, plan = 0, {}
+def _plan(url: str, where: str) -> tuple[tuple[int, int], dict[int, str]]:
+    """Seed and view, and the fault of each number."""
+    given, plan = dict.fromkeys(ONCE, 0), {}
     for item in where.split(",") if where else ():
         key, _, value = item.partition("=")
         numbers = value.split("+")
-        if key not in ("seed", *FAULTS):
-            near = get_close_matches(key, ("seed", *FAULTS), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: seed, {', '.join(FAULTS)}"
+        if key not in (*ONCE, *FAULTS):
+            near = get_close_matches(key, (*ONCE, *FAULTS), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join((*ONCE, *FAULTS))}"
             raise SettingsError(
                 f"{url!r}: {key!r}: {hint} expected nuts: or nuts:seed=N with a whole number N, and faults"
             )
-        if not all(n.isdecimal() for n in numbers) or (key == "seed" and len(numbers) > 1):
+        if not all(n.isdecimal() for n in numbers) or (key in ONCE and len(numbers) > 1):
             raise SettingsError(
                 f"{url!r}: expected nuts: or nuts:seed=N with a whole number N, such as nuts:seed=1, and faults by "
                 f"their numbers, such as lost=3+9; got {item!r}"
             )
-        if key == "seed":
-            seed = int(value)
+        if key in ONCE:
+            given[key] = int(value)
         else:
             for n in map(int, numbers):
                 if n in plan:
                     raise SettingsError(f"{url!r}: part {n} has two faults, {plan[n]} and {key}; expected one")
                 plan[n] = key
-    return seed, plan
+    return (given["seed"], given["view"]), plan
 
 
-def _frames(pictures: list[Picture], rng: np.random.Generator) -> Iterator[Frame]:
-    expose = camera(rng)
+def _frames(pictures: list[Picture], seed: int, view: int) -> Iterator[Frame]:
+    order, expose = np.random.default_rng(seed), camera(np.random.default_rng((seed, view)))
     sequence = 0
     while True:
         again = sequence > 0
-        for index in rng.permutation(len(pictures)):
+        for index in order.permutation(len(pictures)):
             sequence += 1
             p = pictures[index]
             picture = expose(load(p.path))
