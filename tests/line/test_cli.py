@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lineside.cli.main import main
-from lineside.line.control import Reply
 from lineside.line.desk import Desk
+from lineside.line.messages import Reply
 from tests.line.tiny import BLUE, GREY, RED, png, write_bundle
 
 LINESIDE = [sys.executable, "-m", "lineside"]

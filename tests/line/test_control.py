@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from lineside.line.camera import Taken
-from lineside.line.control import Asked, Line
+from lineside.line.control import Line
 from lineside.line.decide import Answer
 from lineside.line.events import Answered, Part
+from lineside.line.messages import Asked
 from lineside.line.source.frame import Frame
 from lineside.line.station import Station
 from lineside.tasks.classify.decode import decider

@@ -18,8 +18,8 @@ from lineside.bundle.model import load
 from lineside.bundle.samples import EXPECTED, Sample, write_expected
 from lineside.errors import LineError, SettingsError
 from lineside.line import control
-from lineside.line.control import Finish
 from lineside.line.decide import doubts
+from lineside.line.messages import Finish
 from lineside.line.sink.sink import Sink
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text

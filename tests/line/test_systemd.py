@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lineside.line.control import Finish
+from lineside.line.messages import Finish
 from lineside.line.source.frame import Frame, Source
 from lineside.line.systemd import NOBODY, OFTEN, STOP_S, service
 from lineside.store.open import open_store

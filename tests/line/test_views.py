@@ -13,10 +13,10 @@ import pytest
 
 from lineside.errors import LineError, SettingsError
 from lineside.line import halted
-from lineside.line.control import Asked, Finish, Reply
 from lineside.line.desk import CONNECTIONS, Desk, Request, send
 from lineside.line.events import Changed
 from lineside.line.halted import Reminder
+from lineside.line.messages import Asked, Finish, Reply
 from lineside.line.pace import Pace
 from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
@@ -101,8 +101,10 @@ def test_files_of_different_parts_stop_the_line(store):
 
 
 def test_pictures_that_were_not_taken_together_stop_the_line(store):
+    began = time.monotonic_ns() + 10**9  # after the line has begun to inspect
+
     def at(ns, n):
-        return Frame(str(n), n, f"{n}", picture=picture(RED), captured_ns=ns)
+        return Frame(str(n), n, f"{n}", picture=picture(RED), captured_ns=began + ns)
 
     ms = 1_000_000
     top, side = [at(n * 100 * ms, n) for n in (1, 2, 3)], [at(100 * ms, 1), at(300 * ms, 2)]
@@ -115,10 +117,10 @@ def test_pictures_that_were_not_taken_together_stop_the_line(store):
 
 def test_a_camera_that_missed_a_trigger_of_close_parts_stops_the_line(store):
     """Parts 15 ms apart, together_ms 20: only their own spacing shows that the pictures are of two parts."""
-    ms = 1_000_000
+    ms, began = 1_000_000, time.monotonic_ns() + 10**9
 
     def at(n, of, color=RED):
-        return Frame(str(n), n, f"{n}", picture=picture(color), captured_ns=of * 15 * ms)
+        return Frame(str(n), n, f"{n}", picture=picture(color), captured_ns=began + of * 15 * ms)
 
     top = [at(n, n, BLUE if n == 4 else RED) for n in range(1, 6)]
     side = [at(1, 1), at(2, 2), at(3, 4), at(4, 5)]  # it lost the trigger of part 3 without a word

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lineside.cli.numbers import above_zero, at_least_one
 
 if TYPE_CHECKING:
-    from lineside.line.control import Inbox
+    from lineside.line.messages import Inbox
     from lineside.line.open import Opened
     from lineside.line.said import Say
     from lineside.line.settings import Settings
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     import queue
 
     from lineside.errors import LineError
-    from lineside.line.control import Finish, Inbox
+    from lineside.line.messages import Finish, Inbox
     from lineside.line.open import work
     from lineside.line.summary import text
     from lineside.line.systemd import service

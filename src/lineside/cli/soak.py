@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.cli.run import on_signal, opened_line
     from lineside.errors import LineError, SettingsError
     from lineside.line import soak_page
-    from lineside.line.control import Finish, Inbox
+    from lineside.line.messages import Finish, Inbox
     from lineside.line.open import work
     from lineside.line.settings import read_line
     from lineside.line.soak import keep, kept, signer, soak

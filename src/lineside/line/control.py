@@ -1,24 +1,19 @@
 """The station among its neighbours: what each message does, and how long to wait for the next one.
 
-Messages come from the cameras (Taken, SourceEnd), the engine (Answer, Drifted), the recorder and the gate (Lost), from
-people and PLCs (Asked) and from outside (Finish). Here they become events of the station, and its actions become calls:
-remember (in memory), then actuate, then the engine gets its next picture, then record. All of it runs in the main
-thread, and none of it waits.
+Messages (messages.py) come from the cameras (Taken, SourceEnd), the engine (Answer, Drifted), the recorder and the gate
+(Lost), from people and PLCs (Asked) and from outside (Finish). Here they become events of the station, and its actions
+become calls: remember (in memory), then actuate, then the engine gets its next picture, then record. All of it runs in
+the main thread, and none of it waits.
 
-A part that several cameras see is triggered by the first of its frames; frames of one number belong to one part. That
-they really show the same part is checked by the time at which they were taken, and of files by their names: cameras out
-of step are a fault, for every later part would be judged by pictures of two.
+A part that several cameras see is triggered by the first of its frames; frames of one number belong to one part, and
+cameras that are out of step are a fault (together.py).
 """
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import PurePosixPath
+from dataclasses import replace
 
-from lineside.evidence.drift import Alarm
 from lineside.line import station as st
 from lineside.line.camera import SourceEnd, Taken
 from lineside.line.decide import Answer
@@ -39,81 +34,17 @@ from lineside.line.events import (
     Triggered,
     Verdict,
 )
+from lineside.line.messages import STATUS, Asked, Drifted, Finish, Lost, Message, Reply
 from lineside.line.row import Flight
 from lineside.line.source.frame import Frame
 from lineside.line.states import EXECUTING, NEVER_LATE
+from lineside.line.together import Together
 
 MAX_WAIT_S = 3600.0  # to wake once too often is harmless; to ask a lock for a thousand years is an error
 AHEAD = 2  # pictures at the engine: one that it works on, one that it finds when it comes back
 GRACE_S = 10.0  # for the part in flight, after a request to stop or a fault
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """From the recorder or the gate: the store, a sink or the PLC has failed."""
-
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """From outside: stop after the part in flight."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drifted:
-    """From the engine's thread: parts, or pictures of this camera, are no longer calibrate's."""
-
-    alarm: Alarm
-    camera: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """How the station stands after an order."""
-
-    refused: str  # why the order could not be followed; "" where it was
-    state: str
-    product: str
-    detail: str  # why it halted, or is in error
-
-
-def unasked(reply: Reply) -> None:
-    """Nobody waits for an answer."""
-
-
-def wanted() -> bool:
-    """The order stands until it is followed."""
-    return True
-
-
-def claim_once() -> Callable[[], bool]:
-    """True to whoever calls it first: to the line, which then obeys, or to who gave up waiting and takes it back."""
-    return partial(threading.Lock().acquire, blocking=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """From a person or a PLC: an order of states.py; "status" only asks how things stand.
-
-    reply and claim are called in the main thread, and must return at once and raise nothing.
-    """
-
-    order: str
-    who: str
-    product: str = ""
-    expect: tuple[Verdict, ...] = ()
-    why: str = ""
-    reply: Callable[[Reply], None] = unasked
-    claim: Callable[[], bool] = wanted  # asked once, before it is obeyed; False: who ordered it has taken it back
-
-
-Ask = Callable[[Asked], None]  # passes an order to the line; may be called in any thread
-STATUS = "status"
-
-
-Message = Taken | Answer | SourceEnd | Lost | Drifted | Asked | Finish
-Inbox = queue.SimpleQueue[Message]  # its put may be called in a signal handler
 Actuator = Callable[[Part, Verdict, str, int], None]  # part, verdict, reason, when it was triggered
 
 
@@ -145,12 +76,10 @@ class Line:
         self._actuate, self._infer, self._halt, self._now_ns = actuate, infer, halt, now_ns
         self._remember, self._record = remember, record
         self._changed, self._obeyed = changed, obeyed
-        self._together_ns, self._resettable = together_ns, resettable
+        self._together, self._resettable = Together(together_ns), resettable
         self._flights: dict[int, Flight] = {}
         self._ready: dict[int, dict[str, Frame]] = {}  # to be triggered as soon as nothing is in flight; by camera
         self._waiting: deque[tuple[str, Frame]] = deque()  # triggered, not yet at the engine
-        self._captured_ns: dict[str, int] = {}  # of each camera's last picture
-        self._least_ns: int | None = None  # between two pictures of one camera
         self._open = set(state.cameras)
         self._at_engine = 0  # pictures that it has not answered
         self._left: deque[tuple[Result, Flight, float]] = deque()  # verdicts that are to be recorded
@@ -252,10 +181,10 @@ class Line:
 
     def _take(self, camera: str, frame: Frame, time_ns: int) -> None:
         """One camera's frame: it triggers its part, or joins the others of it."""
-        self._space(camera, frame)
+        self._together.see(camera, frame)
         flight = self._flights.get(frame.sequence)
         if flight:
-            if apart := self._apart(flight, camera, frame):
+            if apart := self._together.apart(flight.frames, camera, frame):
                 return self._fault(apart)
             flight.frames[camera] = frame
             self._waiting.append((camera, frame))
@@ -268,10 +197,10 @@ class Line:
         return None
 
     def _lost(self, frame: Frame, time_ns: int) -> str:
-        """Why a part that is let in after its deadline has no picture: the camera was away, and no answer was late."""
+        """Why a part that no answer can save any more has no picture: the camera was away, and no answer was late."""
         deadline_ns = self.state.deadline_ns
         late = deadline_ns is not None and self._now_ns() - time_ns > deadline_ns
-        return f"not-acquired: {frame.error}" if late and frame.error else ""
+        return f"not-acquired: {frame.error}" if frame.error and (late or time_ns < self.state.began_ns) else ""
 
     def _miss(self) -> None:
         """Parts that a camera which has ended will never show."""
@@ -295,41 +224,6 @@ class Line:
         if asked.order != STATUS:
             self._obeyed(asked, refused)
         asked.reply(Reply(refused, self.state.state, self.state.product, self.state.detail))
-
-    def _space(self, camera: str, frame: Frame) -> None:
-        """The least time between two pictures of one camera that has ever been seen in this run."""
-        if frame.captured_ns is None:
-            return
-        before = self._captured_ns.get(camera)
-        self._captured_ns[camera] = frame.captured_ns
-        if before is not None and frame.captured_ns > before:
-            between = frame.captured_ns - before
-            self._least_ns = between if self._least_ns is None else min(self._least_ns, between)
-
-    def _apart(self, flight: Flight, camera: str, frame: Frame) -> str:
-        """Why these frames can't be of one part; "" where they can."""
-        for other, before in flight.frames.items():
-            one, two = frame.captured_ns, before.captured_ns
-            if frame.data is not None and before.data is not None and _stem(frame) != _stem(before):
-                return (
-                    f"cameras are out of step: part {frame.sequence} is {before.name!r} to camera {other} and "
-                    f"{frame.name!r} to camera {camera}; each camera needs one picture of every part, of one name"
-                )
-            if one is None or two is None:
-                continue
-            if self._together_ns is not None and abs(one - two) > self._together_ns:
-                return (
-                    f"cameras are out of step: the pictures of part {frame.sequence} by {other} and {camera} are "
-                    f"{abs(one - two) / 1e6:.0f} ms apart, together_ms is {self._together_ns / 1e6:g}; "
-                    "look at the trigger lines"
-                )
-            if self._least_ns is not None and 2 * abs(one - two) > self._least_ns:
-                return (
-                    f"cameras are out of step: the pictures of part {frame.sequence} by {other} and {camera} are "
-                    f"{abs(one - two) / 1e6:.1f} ms apart, and parts come {self._least_ns / 1e6:.1f} ms after each "
-                    "other: which of them belong together can not be told; look at the trigger lines"
-                )
-        return ""
 
     def _step(self, event: Event) -> str:
         """Let the station take one step, and do what it says; why an order was refused."""
@@ -395,7 +289,3 @@ class Line:
         self._ready.clear()  # not triggered: no parts yet
         if self._give_up_ns is None:
             self._give_up_ns = self._now_ns() + round(GRACE_S * 1e9)
-
-
-def _stem(frame: Frame) -> str:
-    return PurePosixPath(frame.name).stem

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.control import Ask, Asked, Reply, claim_once
+from lineside.line.messages import Ask, Asked, Reply, claim_once
 from lineside.line.states import NEVER_LATE
 from lineside.settings import read_json
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from lineside.evidence.drift import Alarm
-from lineside.line.control import Asked
 from lineside.line.events import WORST_LAST, Changed, Result
+from lineside.line.messages import Asked
 from lineside.settings import plain
 from lineside.store.records import Event, printable
 

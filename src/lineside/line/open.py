@@ -16,13 +16,13 @@ from lineside.bundle.folder import outside
 from lineside.bundle.model import Model
 from lineside.bundle.signature import load_public
 from lineside.evidence.drift import Detector
-from lineside.line.control import Ask
 from lineside.line.decide import doubts
 from lineside.line.desk import Desk
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.keeper import Pictures, Policy
 from lineside.line.log import open_log
+from lineside.line.messages import Ask
 from lineside.line.said import Said, Say
 from lineside.line.settings import Settings
 from lineside.line.sink.catalog import open_sink
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from sqlalchemy import Engine
 
-    from lineside.line.control import Inbox
+    from lineside.line.messages import Inbox
     from lineside.line.summary import Summary
 
 

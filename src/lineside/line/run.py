@@ -40,13 +40,14 @@ from lineside.line import note, said, snapshot
 from lineside.line import pace as paces
 from lineside.line.books import Books, room_for, run_row
 from lineside.line.camera import Conveyor, Door, Room, take
-from lineside.line.control import Actuator, Asked, Drifted, Inbox, Line, Lost, no_actuator
+from lineside.line.control import Actuator, Line, no_actuator
 from lineside.line.decide import compare_rounded, warm_up
 from lineside.line.engine import Engine
 from lineside.line.events import Changed, Result
 from lineside.line.gate.gate import Gate
 from lineside.line.halted import Reminder
 from lineside.line.keeper import Pictures
+from lineside.line.messages import Asked, Drifted, Inbox, Lost
 from lineside.line.pace import AFTER_EACH_OTHER, Pace
 from lineside.line.row import Flight
 from lineside.line.sink.durable import Durable
@@ -86,7 +87,7 @@ def run(
     """Run parts through the station until the cameras end, `pace.parts` have come, or Finish is put into the inbox.
 
     views: one a camera, all with the same products. product: is prepared at the start; None: the first. autostart: and
-    inspected at once; if not, an order (control.Asked) in the inbox starts it. resettable: such orders can come; a
+    inspected at once; if not, an order (messages.Asked) in the inbox starts it. resettable: such orders can come; a
     station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
     soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
     instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears

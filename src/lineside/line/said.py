@@ -14,8 +14,8 @@ from lineside.store.records import Run
 
 if TYPE_CHECKING:  # they import scipy, and what imports this
     from lineside.evidence.drift import Alarm
-    from lineside.line.control import Asked
     from lineside.line.events import Changed
+    from lineside.line.messages import Asked
     from lineside.line.summary import Summary
 
 Event = Literal["start", "stop", "state", "drift", "sink", "camera", "gate", "fault", "command", "library", "note"]

@@ -151,14 +151,15 @@ def _trigger(station: Station, event: Triggered) -> Station:
         waiting = replace(waiting, ruled=(HALTED, station.detail))
     elif station.state not in EXECUTING or station.finishing:
         waiting = replace(waiting, ruled=(STOPPED, f"the station was not inspecting: {station.state}"))
-    elif event.time_ns < station.began_ns:  # its picture came late: what was done with it meanwhile nobody knows
-        waiting = replace(waiting, ruled=(STOPPED, "it was triggered before the station began to inspect"))
     else:
-        single = station.state == "single"
-        if left:
+        late = event.time_ns < station.began_ns  # its picture; what was done with the part meanwhile nobody knows
+        single = station.state == "single" and not late
+        if left and not late:
             waiting, left = replace(waiting, expected=left[0]), left[1:]
         if event.lost:
             waiting = replace(waiting, ruled=(UNREADABLE, event.lost))
+        elif late:
+            waiting = replace(waiting, ruled=(STOPPED, "it was triggered before the station began to inspect"))
         elif not made and station.former:
             waiting = replace(
                 waiting, ruled=(STOPPED, "which product was prepared at its trigger is not known, or none")

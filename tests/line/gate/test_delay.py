@@ -9,13 +9,13 @@ import time
 import pytest
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.control import Lost
 from lineside.line.events import Part
 from lineside.line.gate import gate as gates
 from lineside.line.gate.catalog import open_gate
 from lineside.line.gate.gate import Gate
 from lineside.line.gate.schedule import Job
 from lineside.line.gate.wire import PASSING, STATES, Timing
+from lineside.line.messages import Lost
 from lineside.line.source.frame import Frame, Source
 from lineside.store.open import open_store
 from tests.line.gate import test_s7

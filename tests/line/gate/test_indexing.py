@@ -9,8 +9,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from lineside.line.control import Finish
 from lineside.line.gate.catalog import open_gate
+from lineside.line.messages import Finish
 from lineside.line.source.device import Grab
 from lineside.line.source.live import live
 from lineside.line.source.settings import Camera

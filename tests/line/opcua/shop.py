@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from asyncua import Client
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 
-from lineside.line.control import Ask
+from lineside.line.messages import Ask
 from lineside.line.sink import opcua_trust as trust
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.plant import Plant, Recipe

@@ -14,7 +14,8 @@ import pytest
 from asyncua import ua
 
 from lineside.errors import LineError, SettingsError
-from lineside.line.control import Asked, Finish, Line, Lost
+from lineside.line.control import Line
+from lineside.line.messages import Asked, Finish, Lost
 from lineside.line.open import opened, work
 from lineside.line.said import unheard
 from lineside.line.settings import read_line

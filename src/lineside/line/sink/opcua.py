@@ -29,8 +29,8 @@ from typing import Any
 from lineside import __version__
 from lineside.bundle.folder import outside
 from lineside.errors import LineError, MissingExtra, SettingsError
-from lineside.line.control import Asked, Reply, claim_once
 from lineside.line.gate.address import address
+from lineside.line.messages import Asked, Reply, claim_once
 from lineside.line.sink import opcua_trust as trust
 from lineside.line.sink.plant import Plant
 from lineside.line.sink.sink import Sink, Standing

@@ -1,17 +1,8 @@
 """Methods of OPC 40100-1 by which a client steers the line: each is an order of line/states.py.
 
-A call becomes control.Asked in the line's inbox, with the user and his application as who ordered it; the line decides,
-and its reply is the answer. Executable and UserExecutable follow the station's state, for clients that look before they
-call; the line does not trust them.
-
-Status             Error          when
-Good               OK             the line obeyed
-BadNotExecutable   REFUSED        not in this state, or the server takes no orders
-BadInvalidState    REFUSED        in this state, but not now, or not with this product
-BadNotFound        UNKNOWN        there is no such recipe
-BadInvalidArgument ARGUMENT       an argument of the wrong type, or one that this line can not follow
-BadTimeout         NO_ANSWER      the line has not answered; only a halt, stop or abort will still be followed
-BadUserAccessDenied NOT_ALLOWED   this user may only look
+A call becomes messages.Asked in the line's inbox, with the user and his application as who ordered it; the line
+decides, and its reply is the answer. Executable and UserExecutable follow the station's state, for clients that look
+before they call; the line does not trust them.
 """
 
 import logging
@@ -21,7 +12,7 @@ from typing import Any
 
 import asyncua.ua
 
-from lineside.line.control import Reply
+from lineside.line.messages import Reply
 from lineside.line.sink.opcua_held import GUEST
 from lineside.line.sink.sink import Standing
 from lineside.line.states import LEADS

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # whoever reads line.toml imports this: not the whole line with it
-    from lineside.line.control import Ask
+    from lineside.line.messages import Ask
     from lineside.line.view import View
 
 
