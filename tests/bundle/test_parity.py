@@ -95,6 +95,17 @@ def test_lost_good_parts_are_refused_by_the_paired_test_and_won_ones_are_not():
     parity.refuse(row(LOGITS, "int8", worse), POINT, "b")
 
 
+def test_pictures_of_one_lot_are_one_witness_at_most():
+    lots = tuple(f"lot {i // 4}" for i in range(400))  # 100 of them: 149 show it
+    tied = replace(TRUTH, groups=lots)
+    found = row(LOGITS, "int8", tied)
+    with pytest.raises(ParityError, match=r"0 of 400 pictures lost, 0 won \(in lots or near duplicates, so worth 100"):
+        parity.refuse(found, POINT, "b")
+    parity.refuse(row(LOGITS, "int8", replace(TRUTH, groups=(None,) * 400)), POINT, "b")
+    parity.refuse(row(LOGITS, "float32", tied), POINT, "b")
+    assert parity.read_rows(parity.write_rows([found]), "p") == (found,)
+
+
 def test_too_few_pictures_show_nothing():
     small = replace(TRUTH, names=TRUTH.names[:50], labels=TRUTH.labels[:50], logits=LOGITS[:50])
     found = parity.compare(small, LOGITS[:50], MS[:50], decide, engine="onnxruntime", precision="int8")

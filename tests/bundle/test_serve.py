@@ -137,6 +137,12 @@ def test_int8_feeds_its_first_convolution_with_the_very_picture_that_float_does(
         np.testing.assert_allclose(session.run(None, {"pictures": pictures})[0], expected, atol=1e-5)
 
 
+def test_lots_of_the_split_are_no_independent_witnesses(bundle, judge, monkeypatch):
+    monkeypatch.setattr("lineside.bundle.serve.groups_of", lambda names, split: ("one lot",) * len(names))
+    with pytest.raises(ParityError, match="so worth 1 independent ones"):
+        serve.serve(bundle, "onnxruntime", "int8", judge, threads=1)
+
+
 def test_int8_for_an_engine_that_is_not_installed_is_refused_before_the_work(bundle, judge, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr("lineside.bundle.quantise.int8", lambda *_: pytest.fail("was quantised"))

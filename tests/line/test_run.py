@@ -80,6 +80,20 @@ def test_pictures_that_the_bundle_has_learnt_prove_nothing(store):
     assert "1 of these parts came before, in another exposure" in text(summary)
 
 
+def test_parts_of_one_lot_are_one_witness(store):
+    """As `lineside evaluate` counts them: ten bad parts of two lots show less than ten that stand alone."""
+    alone = [frame(n, BLUE, "bad") for n in range(1, 11)]
+    tied = [replace(one, lot=f"lot {one.sequence % 2}") for one in alone]
+    escape = run(stub(), source(*tied), [], store).escape
+    assert (escape.value, escape.n) == (0, 10)
+    assert escape.high == pytest.approx(1 - 0.025 ** (1 / 2))
+    assert run(stub(), source(*alone), [], store).escape.high == pytest.approx(1 - 0.025 ** (1 / 10))
+    mixed = [*tied[:4], *(replace(one, picture=picture(RED)) for one in tied[4:6]), *alone[6:]]
+    escape = run(stub(), source(*mixed), [], store).escape
+    assert (escape.value, escape.n) == (0.2, 10)
+    assert "groups" in escape.method or escape.method == "Clopper-Pearson"
+
+
 def test_what_can_not_be_seen_or_answered_is_rejected_and_says_why(store):
     def infer(pictures):
         red = pictures[0, 0, 0, 0]

@@ -82,6 +82,15 @@ def test_folder_marks_what_the_bundle_has_learnt_by_content(parts, tmp_path):
     }
 
 
+def test_folder_marks_which_test_pictures_are_tied(parts, tmp_path):
+    red, blue = (hashlib.sha256(png(color)).hexdigest() for color in (RED, BLUE))
+    rows = (("test", "good", "1.png", red, "lot 7"), ("train", "bad", "2.png", blue, "lot 8"))
+    bundle = open_bundle(write_bundle(tmp_path / "lots.bundle", rows))
+    found = {(f.sha256(), f.lot, f.learnt) for f in frames(f"folder:{parts}", bundle)}
+    assert (red, "lot 7", False) in found
+    assert {lot for _, lot, _ in found} <= {"lot 7", ""}
+
+
 @pytest.mark.parametrize("text", ["hello", "part,sha256,label,name,group", "sha256,part\nabc,train", "\xff", ""])
 @pytest.mark.parametrize("url", ["folder:", "nuts:"])
 def test_a_split_that_can_not_be_read_is_no_empty_one(parts, tmp_path, text, url):

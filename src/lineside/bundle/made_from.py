@@ -1,5 +1,6 @@
 """The split that a bundle was made from: its split.csv."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,3 +21,10 @@ def split_of(bundle: Bundle, root: Path | None = None) -> Split:
             return read_csv(path, root)
         except DataError as error:
             raise BundleError(f"{str(error).replace(str(path), f'{bundle.path}: {SPLIT}')}; {AGAIN}") from None
+
+
+def groups_of(names: Sequence[str], split: Split) -> tuple[str | None, ...] | None:
+    """The lot, or tie of near duplicates, of each of these calibrate pictures; None where nothing is tied."""
+    group_of = {p.name: p.group for p in split.of("calibrate")}
+    groups = tuple(group_of.get(name) for name in names)
+    return None if all(g is None for g in groups) else groups

@@ -7,9 +7,9 @@ float32          is the same program: no label and no verdict may change, no sco
 bfloat16, int8   round, so some answers may change, but
                  - no bad part may be accepted that was not before, and the promise of the operating point must hold:
                    no more bad parts at or above accept_at than the rank that it was chosen by;
-                 - the paired test (evidence/paired.py) must show that less than MARGIN of decisions is lost. A
-                   decision is right where a good part is accepted and a bad one is not; without accepted classes,
-                   where the label is right.
+                 - the paired test (evidence/paired.py) must show that less than MARGIN of decisions is lost; pictures
+                   that are tied (lots, near duplicates) are no independent witnesses. A decision is right where a
+                   good part is accepted and a bad one is not; without accepted classes, where the label is right.
 
 `answers` runs engines over picture files, decoding them as the line does.
 """
@@ -30,8 +30,8 @@ from lineside.bundle.engine import Infer
 from lineside.bundle.manifest import EngineName, Latency, Precision
 from lineside.data import picture
 from lineside.errors import BundleError, ParityError, SettingsError
-from lineside.evidence.operating import OperatingPoint, rank
-from lineside.evidence.paired import Verdict, noninferior
+from lineside.evidence.operating import OperatingPoint, numbered, rank
+from lineside.evidence.paired import Verdict, noninferior, witnesses
 from lineside.progress import Progress, silent
 
 SCORE_TOLERANCE = 1e-4  # of a score (probability) between two float32 engines; measured in docs/bundle-format.md
@@ -50,6 +50,7 @@ class Reference:
     classes: tuple[str, ...]
     accept: tuple[str, ...]
     logits: np.ndarray  # (n, K) float32, divided by the temperature
+    groups: tuple[str | None, ...] | None = None  # the same name: one lot, or near duplicates; of split.csv
 
     @property
     def is_good(self) -> np.ndarray:
@@ -139,7 +140,7 @@ def compare(
     else:
         is_label = np.array([truth.classes.index(label) for label in truth.labels])
         was_right, right = was == is_label, now == is_label
-    lost, won = int((was_right & ~right).sum()), int((right & ~was_right).sum())
+    gain = right.astype(int) - was_right
     flips = (was != now) | (was_verdict != verdict)
     order = np.lexsort((-score_move, ~flips))[:WORST]
     say = [*truth.classes, "no finite answer"]
@@ -168,8 +169,14 @@ def compare(
         worst=worst,
         ms_median=float(np.median(ms)),
         ms_p95=float(np.quantile(ms, 0.95)),
-        paired=None if precision == "float32" else noninferior(lost, won, len(logits), MARGIN, CONFIDENCE),
+        paired=None if precision == "float32" else _paired(gain, truth.groups),
     )
+
+
+def _paired(gain: np.ndarray, groups: tuple[str | None, ...] | None) -> Verdict:
+    effective = None if groups is None else witnesses(gain, numbered(groups))
+    lost, won = int((gain < 0).sum()), int((gain > 0).sum())
+    return noninferior(lost, won, len(gain), MARGIN, CONFIDENCE, effective)
 
 
 def refuse(row: Row, point: OperatingPoint | None, where: str) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 from lineside.bundle import engine as engines
 from lineside.bundle import folder, parity, samples
 from lineside.bundle.folder import Bundle
-from lineside.bundle.made_from import SPLIT, split_of
+from lineside.bundle.made_from import SPLIT, groups_of, split_of
 from lineside.bundle.manifest import AGAIN, EngineName, Manifest, Precision, Served
 from lineside.bundle.model import choose, opened
 from lineside.bundle.parity import Decide, Reference, Row
 from lineside.data import read
+from lineside.data.split import Split
 from lineside.errors import BundleError
 from lineside.progress import Progress, silent
 
@@ -62,7 +63,10 @@ def serve(
     )
     rows = parity.read_rows(bundle.read("parity.json"), f"{path}: parity.json")
     expected = samples.read_expected(bundle.read(samples.EXPECTED), f"{path}: {samples.EXPECTED}")
-    files = calibrate_files(bundle, truth, data)
+    root = _root(bundle, data)
+    parts = split_of(bundle, root)
+    truth = replace(truth, groups=groups_of(truth.names, parts))
+    files = calibrate_files(bundle, truth, parts, root)
     now = manifest.served[0]
     current = opened(bundle, now, threads).infer
     name, model = _model(bundle.read(MODEL), engine, precision, files, progress)
@@ -121,10 +125,8 @@ def withdraw(bundle: Bundle) -> tuple[tuple[Served, ...], dict[str, bytes | None
     }
 
 
-def calibrate_files(bundle: Bundle, truth: Reference, data: str | None) -> list[Path]:
-    """The calibrate pictures, in the order of calibrate.csv, each with the content that the split names."""
-    root = _root(bundle, data)
-    parts = split_of(bundle, root)
+def calibrate_files(bundle: Bundle, truth: Reference, parts: Split, root: Path) -> list[Path]:
+    """The calibrate pictures under root, in the order of calibrate.csv, each with the content that the split names."""
     content = {
         p.name: sha
         for p, sha, part in zip(parts.pictures, parts.sha256, parts.part, strict=True)

@@ -24,6 +24,7 @@ import numpy as np
 
 from lineside.errors import SettingsError
 from lineside.evidence.intervals import Estimate, clopper_pearson, parts_to_show
+from lineside.evidence.lots import worth
 
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
 SEARCH = 0.01  # log-odds: the threshold goes into the widest gap that begins within this of the part that sets it
@@ -189,8 +190,8 @@ def _more(shown: bool, n: int, effective: float, max_rate: float, confidence: fl
     """How many more parts, of the kind that was seen, until k = 1 shows it."""
     if shown:
         return 0
-    worth = effective / n if n else 1.0  # of one part, as an independent witness
-    return int(np.ceil((parts_to_show(max_rate, confidence) - effective) / worth))
+    each = effective / n if n else 1.0  # of one part, as an independent witness
+    return int(np.ceil((parts_to_show(max_rate, confidence) - effective) / each))
 
 
 def _above(margin: float, everyone: np.ndarray) -> float:
@@ -209,28 +210,11 @@ def _above(margin: float, everyone: np.ndarray) -> float:
 
 
 def _effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | None) -> float:
-    """How many independent parts those of_kind are worth: n / (1 + (m - 1) r), Kish 1965, "Survey Sampling", 5.4.
-
-    m is the size of the group that a part is in, on average over parts; r the intraclass correlation of the margins'
-    ranks, by analysis of variance (Donner 1986, International Statistical Review 54:67), not below 0.
-    """
+    """How many independent parts those of_kind are worth, by the ranks of their margins."""
     n = int(np.count_nonzero(of_kind))
     if groups is None or n == 0:
         return float(n)
     values = np.where(np.isfinite(margins[of_kind]), margins[of_kind], np.nan)
-    _, member = np.unique(groups[of_kind], return_inverse=True)
-    member = member.reshape(-1)
-    sizes = np.bincount(member).astype(np.float64)
-    part_size = float((sizes**2).sum() / n)
-    if len(sizes) == n:
-        return float(n)
-    if len(sizes) == 1:
-        return 1.0  # one lot is one witness: nothing tells how lots differ
     lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
     ranks = np.argsort(np.argsort(np.nan_to_num(values, nan=lowest), kind="stable"), kind="stable").astype(np.float64)
-    means = np.bincount(member, ranks) / sizes
-    between = float((sizes * (means - ranks.mean()) ** 2).sum()) / (len(sizes) - 1)
-    within = float(((ranks - means[member]) ** 2).sum()) / (n - len(sizes))
-    typical = (n - part_size) / (len(sizes) - 1)
-    correlation = (between - within) / (between + (typical - 1) * within) if between > within else 0.0
-    return n / (1 + (part_size - 1) * correlation)
+    return worth(ranks, groups[of_kind])

@@ -8,7 +8,8 @@ noninferior   The candidate may lose at most `margin` of accuracy. H0: it loses 
               Tango's score (1998, Statistics in Medicine 17:891, eq. 4); its p-value is exact and unconditional: the
               largest over the unknown rate of c (Hsueh, Liu & Chen 2001, Biometrics 57:478; Sidik 2003, Statistics in
               Medicine 22:265). So it holds for any n: a candidate that really loses the margin passes with
-              probability 1 - confidence at most. It is somewhat conservative. Not shown means no.
+              probability 1 - confidence at most. It is somewhat conservative. Not shown means no. Pictures of one
+              lot are one witness together at most: the counts are scaled down to as many as they are worth (lots.py).
 difference    (c - b) / n, what the candidate gains, with the interval of all gains that neither of the two one-sided
               tests rules out, each with half of 1 - confidence. The same exact test, so it covers as often as it says.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside.evidence.intervals import Estimate, nothing, parts_to_show
+from lineside.evidence.lots import worth
 
 EXACT_TO = 20_000  # pictures; beyond this the normal distribution of the score is used, and the method says so
 NUISANCE_POINTS = 64
@@ -41,10 +43,13 @@ class Verdict:
     p_value: float
     pictures_needed: int | None  # about this many would show it at the rates that were seen; None: none would
     method: str
+    n_effective: int | None = None  # as many independent pictures as the n are worth; None: all n are independent
 
     def sentence(self) -> str:
         """The verdict for a person."""
         seen = f"{self.b} of {self.n} pictures lost, {self.c} won"
+        if self.n_effective is not None:
+            seen += f" (in lots or near duplicates, so worth {self.n_effective} independent ones)"
         bound = f"loss at most {100 * self.upper:.3g} % at {100 * self.confidence:g} % confidence"
         if self.shown:
             return f"not inferior: {seen}; {bound}, below the margin of {100 * self.margin:g} %"
@@ -75,8 +80,13 @@ def difference(b: int, c: int, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate((c - b) / n, -_most_lost(b, c, n, tail), _most_lost(c, b, n, tail), n, confidence, method)
 
 
-def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95) -> Verdict:
-    """Whether the candidate loses less than margin (0.005 is half a percent of all n pictures), with the confidence."""
+def noninferior(
+    b: int, c: int, n: int, margin: float, confidence: float = 0.95, effective: float | None = None
+) -> Verdict:
+    """Whether the candidate loses less than margin (0.005 is half a percent of all n pictures), with the confidence.
+
+    effective: as many independent pictures as the n are worth, where they come in lots (`witnesses`); None: n.
+    """
     if not (min(b, c) >= 0 and b + c <= n and 0 < margin < 1 and 0 < confidence < 1):
         raise ValueError(
             f"expected counts with b + c <= n, and a margin and a confidence between 0 and 1, "
@@ -85,9 +95,14 @@ def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95)
     if n == 0:
         needed = parts_to_show(margin, confidence)
         return Verdict(False, 0.0, 1.0, 0, 0, 0, margin, confidence, 1.0, needed, "no pictures")
-    p = p_value(b, c, n, margin)
+    worth_n = n if effective is None else max(1, min(n, math.floor(effective)))
+    lost, won = min(worth_n, math.ceil(b * worth_n / n)), math.floor(c * worth_n / n)
+    won = min(won, worth_n - lost)
+    p = p_value(lost, won, worth_n, margin)
     shown = p <= 1 - confidence
-    upper = _bound(lambda loss: p_value(b, c, n, loss), max(0.0, (b - c) / n), margin, shown, 1 - confidence)
+    seen = max(0.0, (lost - won) / worth_n)
+    upper = _bound(lambda loss: p_value(lost, won, worth_n, loss), seen, margin, shown, 1 - confidence)
+    needed = None if shown else _needed(b / n, c / n, worth_n, margin, confidence)
     return Verdict(
         shown=shown,
         loss=(b - c) / n,
@@ -98,9 +113,18 @@ def noninferior(b: int, c: int, n: int, margin: float, confidence: float = 0.95)
         margin=margin,
         confidence=confidence,
         p_value=p,
-        pictures_needed=None if shown else _needed(b / n, c / n, n, margin, confidence),
-        method="exact unconditional, ordered by Tango's score" if n <= EXACT_TO else "Tango's score, normal",
+        pictures_needed=None if needed is None else math.ceil(needed * n / worth_n),
+        method="exact unconditional, ordered by Tango's score" if worth_n <= EXACT_TO else "Tango's score, normal",
+        n_effective=None if worth_n == n else worth_n,
     )
+
+
+def witnesses(gain: np.ndarray, lots: np.ndarray) -> float:
+    """As many independent pictures as these are worth: gain (n,) of -1, 0, 1 (lost, the same, won), lots (n,) labels.
+
+    No more than there are lots: where hardly a picture differs, nothing tells whether lots would be lost whole.
+    """
+    return min(float(len(np.unique(lots))), worth(gain.astype(np.float64), lots))
 
 
 def score(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:

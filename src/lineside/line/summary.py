@@ -2,16 +2,19 @@
 
 escape    a bad part that was accepted, of all bad parts
 overkill  a good part that was rejected, of all good parts (held parts are counted apart)
-A part is good when its truth is one of the bundle's accepted classes. Rates carry n and an exact interval, and leave
-out pictures that the bundle was trained or calibrated on.
+A part is good when its truth is one of the bundle's accepted classes. Rates leave out pictures that the bundle was
+trained or calibrated on, and carry n and an exact interval, which lots widen as in `lineside evaluate`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lineside.evidence.drift import Alarm
-from lineside.evidence.intervals import Estimate, clopper_pearson
+from lineside.evidence.intervals import Estimate, clopper_pearson, proportion
 from lineside.line.events import DEADLINE, NOT_THE_PART, REASONS
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
@@ -74,6 +77,7 @@ class Tally:
         self.verdicts = {"accept": 0, "hold": 0, "reject": 0}
         self.reasons: dict[str, int] = dict.fromkeys(REASONS, 0)
         self.by_truth = {(good, verdict): 0 for good in (True, False) for verdict in self.verdicts}
+        self._lots: Counter[tuple[bool, str, str]] = Counter()  # of by_truth, those in lots: good, verdict, lot
         self.learnt = self.again = 0
         self.histograms = {stage: Histogram() for stage in STAGES}
 
@@ -89,10 +93,27 @@ class Tally:
             self.learnt += 1
         elif frame.truth in classes and reason not in NOT_THE_PART:
             self.by_truth[frame.truth in accept, verdict] += 1
+            if frame.lot:
+                self._lots[frame.truth in accept, verdict, frame.lot] += 1
             self.again += frame.again
         for stage, ms in times_ms.items():
             if ms is not None:
                 self.histograms[stage].add(ms)
+
+    def _rate(self, good: bool, verdict: str) -> Estimate:
+        """Of all good, or all bad parts."""
+        hits, n = self.by_truth[good, verdict], sum(self.by_truth[good, v] for v in self.verdicts)
+        tied = [(said == verdict, lot, count) for (kind, said, lot), count in self._lots.items() if kind == good]
+        if not tied:
+            return clopper_pearson(hits, n)
+        hit = np.repeat([hit for hit, _, _ in tied], [count for *_, count in tied])
+        lots = np.repeat(np.unique([lot for _, lot, _ in tied], return_inverse=True)[1], [count for *_, count in tied])
+        alone = np.arange(n - len(hit))  # each a lot of its own
+        return proportion(
+            np.concatenate([hit, alone < hits - np.count_nonzero(hit)]),
+            rng=np.random.default_rng(0),
+            groups=np.concatenate([lots, len(tied) + alone]),
+        )
 
     def summary(
         self,
@@ -125,8 +146,8 @@ class Tally:
             ignored=ignored,
             bad=bad,
             good=good,
-            escape=clopper_pearson(self.by_truth[False, "accept"], bad),
-            overkill=clopper_pearson(self.by_truth[True, "reject"], good),
+            escape=self._rate(False, "accept"),
+            overkill=self._rate(True, "reject"),
             held_good=self.by_truth[True, "hold"],
             held_bad=self.by_truth[False, "hold"],
             learnt=self.learnt,

@@ -17,7 +17,7 @@ from lineside.bundle.folder import Bundle
 from lineside.data.read import PICTURE_EXTENSIONS
 from lineside.errors import LineError
 from lineside.line.source.frame import MAX_FILE_BYTES, Counts, Frame, Source, counted
-from lineside.line.source.learnt import learnt_by
+from lineside.line.source.learnt import Known, known_to
 from lineside.line.source.settings import Camera, refuse
 
 
@@ -34,7 +34,7 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     if others:
         notes = (f"{url}: {len(others)} files are no pictures by their ending and are no parts, such as {others[0]}",)
     counts = Counts()
-    frames = _frames(root, names, frozenset(bundle.manifest.classes), learnt_by(bundle))
+    frames = _frames(root, names, frozenset(bundle.manifest.classes), known_to(bundle))
     return Source(url, counted(frames, counts), len(names), notes, counts=counts)
 
 
@@ -74,9 +74,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _frames(root: Path, names: list[str], classes: frozenset[str], learnt: frozenset[str]) -> Iterator[Frame]:
+def _frames(root: Path, names: list[str], classes: frozenset[str], known: Known) -> Iterator[Frame]:
     for sequence, name in enumerate(names, 1):
-        yield frame_of(root, name, sequence, classes, learnt)
+        yield frame_of(root, name, sequence, classes, known)
 
 
 def frame_of(
@@ -84,7 +84,7 @@ def frame_of(
     name: str,
     sequence: int,
     classes: frozenset[str],
-    learnt: frozenset[str],
+    known: Known,
     error: str = "",
     captured_ns: int | None = None,
 ) -> Frame:
@@ -101,7 +101,8 @@ def frame_of(
         truth=folder if folder in classes else None,
         captured_ns=captured_ns,
         digest=digest,
-        learnt=digest in learnt,
+        learnt=digest in known.learnt,
+        lot=known.lots.get(digest, ""),
     )
 
 

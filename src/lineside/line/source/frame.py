@@ -36,6 +36,7 @@ class Frame:
     camera_ns: int | None = None  # the camera's own clock, where it has one: for order and intervals, not for the time
     digest: str = ""  # what sha256() says, where the source knows it already
     learnt: bool = False  # the bundle was trained or calibrated on this very picture: it proves nothing
+    lot: str = ""  # pictures of one lot, or nearly the same, are one witness together; "": stands alone
     again: bool = False  # one more exposure of a part that came before in this run: no independent witness
 
     @property

@@ -25,7 +25,7 @@ from lineside.data.picture import load
 from lineside.data.read import Picture, read
 from lineside.errors import LineError, SettingsError
 from lineside.line.source.frame import Counts, Fate, Frame, Source
-from lineside.line.source.learnt import learnt_by
+from lineside.line.source.learnt import known_to
 from lineside.line.source.settings import Camera, refuse
 
 FULL_WELL_E = 10_000  # electrons of a white pixel: a small industrial sensor (Sony IMX-class, 3.45 µm pixels)
@@ -40,7 +40,7 @@ FAULTS = ("lost", "truncated", "late", "dark")
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     refuse(url, camera, "the synthetic camera")
     (seed, view), plan = _plan(url, where)
-    learnt = learnt_by(bundle)
+    learnt = known_to(bundle).learnt
     fresh = [p for p in read("nuts:").pictures if hashlib.sha256(p.path.read_bytes()).hexdigest() not in learnt]
     if not fresh:
         raise LineError(

@@ -24,7 +24,7 @@ from lineside.data.read import PICTURE_EXTENSIONS
 from lineside.errors import LineError, MissingExtra, PictureError
 from lineside.line.source.folder import frame_of, names_in
 from lineside.line.source.frame import MAX_FILE_BYTES, Counts, Fate, Frame, Source
-from lineside.line.source.learnt import learnt_by
+from lineside.line.source.learnt import known_to
 from lineside.line.source.settings import Camera, refuse, with_tail
 
 SETTLE_S = 0.3
@@ -51,11 +51,11 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     root = Path(address or ".")
     names, _ = names_in(root)
     watcher = _Watcher(root, names, camera.timeout_s, watch, time.monotonic_ns)
-    classes, learnt = frozenset(bundle.manifest.classes), learnt_by(bundle)
+    classes, known = frozenset(bundle.manifest.classes), known_to(bundle)
 
     def frames() -> Iterator[Frame]:
         for sequence, whole in enumerate(watcher.wholes(), 1):
-            frame = frame_of(root, whole.name, sequence, classes, learnt, whole.error, whole.seen_ns)
+            frame = frame_of(root, whole.name, sequence, classes, known, whole.error, whole.seen_ns)
             watcher.counts.add("lost" if frame.error and whole.fate == "delivered" else whole.fate)
             yield frame
 

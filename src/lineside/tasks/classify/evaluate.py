@@ -11,7 +11,6 @@ evaluation runs ONNX Runtime's float32, and with the new point the other engines
 point that is not shown, or that test contradicts, is reported and not stored.
 """
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from lineside.bundle import folder, parity
 from lineside.bundle.folder import Bundle, steady
-from lineside.bundle.made_from import split_of
+from lineside.bundle.made_from import groups_of, split_of
 from lineside.bundle.manifest import Manifest, Served
 from lineside.bundle.model import Model, load
 from lineside.bundle.serve import withdraw
@@ -246,13 +245,7 @@ def kept(bundle: Bundle) -> tuple[Bundle, Split, Calibrate]:
     split = split_of(bundle)
     index = {name: k for k, name in enumerate(manifest.classes)}
     labels = np.array([index[label] for label in rows.labels], np.int64)
-    return bundle, split, Calibrate(rows.names, labels, rows.logits, _groups(rows.names, split))
-
-
-def _groups(names: Sequence[str], split: Split) -> tuple[str | None, ...] | None:
-    group_of = {p.name: p.group for p in split.of("calibrate")}
-    groups = tuple(group_of.get(name) for name in names)
-    return None if all(g is None for g in groups) else groups
+    return bundle, split, Calibrate(rows.names, labels, rows.logits, groups_of(rows.names, split))
 
 
 def refuse_tiny(checkup: Checkup, rows: np.ndarray, min_side_px: int) -> None:
