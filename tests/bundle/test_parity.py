@@ -95,15 +95,43 @@ def test_lost_good_parts_are_refused_by_the_paired_test_and_won_ones_are_not():
     parity.refuse(row(LOGITS, "int8", worse), POINT, "b")
 
 
-def test_pictures_of_one_lot_are_one_witness_at_most():
-    lots = tuple(f"lot {i // 4}" for i in range(400))  # 100 of them: 149 show it
-    tied = replace(TRUTH, groups=lots)
-    found = row(LOGITS, "int8", tied)
-    with pytest.raises(ParityError, match=r"0 of 400 pictures lost, 0 won \(in lots or near duplicates, so worth 100"):
+def test_pictures_of_one_lot_are_no_independent_witnesses():
+    """Four near duplicates each: 100 lots, and 149 witnesses without a loss would show it."""
+    rng = np.random.default_rng(0)
+    lead = np.repeat(rng.normal(3, 1, 100), 4)
+    logits = np.stack([-lead / 2, lead / 2], 1).astype(np.float32)
+    logits[::8] *= -1  # bad parts, in lots of good ones
+    alike = replace(TRUTH, labels=tuple("bad" if i % 8 == 0 else "good" for i in range(400)), logits=logits)
+    tied = replace(alike, groups=tuple(f"lot {i // 4}" for i in range(400)))
+    rounded = (logits + rng.normal(0, 0.01, logits.shape)).astype(np.float32)
+    found = row(rounded, "int8", tied)
+    with pytest.raises(ParityError, match=r"0 of 400 .*\(in lots or near duplicates, so worth 1\d\d"):
         parity.refuse(found, POINT, "b")
-    parity.refuse(row(LOGITS, "int8", replace(TRUTH, groups=(None,) * 400)), POINT, "b")
-    parity.refuse(row(LOGITS, "float32", tied), POINT, "b")
+    parity.refuse(row(rounded, "int8", alike), POINT, "b")
+    parity.refuse(row(rounded, "int8", replace(alike, groups=(None,) * 400)), POINT, "b")
+    parity.refuse(row(logits, "float32", tied), POINT, "b")
     assert parity.read_rows(parity.write_rows([found]), "p") == (found,)
+
+
+def test_lots_that_have_nothing_in_common_are_no_hindrance():
+    rng = np.random.default_rng(1)
+    rounded = (LOGITS + rng.normal(0, 1e-4, LOGITS.shape)).astype(np.float32)
+    found = row(rounded, "int8", replace(TRUTH, groups=tuple(f"shift {i // 40}" for i in range(400))))
+    assert found.paired is not None
+    assert found.paired.n_effective is None or found.paired.n_effective > 149
+    parity.refuse(found, POINT, "b")
+
+
+def test_lots_that_are_moved_alike_count_as_few():
+    rng = np.random.default_rng(2)
+    moved_alike = np.repeat(rng.normal(0, 0.01, 100), 4)[:, None] * [1, -1]
+    shuffled = rng.permutation(400)
+    where = tuple(f"lot {i // 4}" for i in range(400))
+    truth = replace(TRUTH, logits=LOGITS[shuffled], labels=tuple(TRUTH.labels[i] for i in shuffled), groups=where)
+    found = row((truth.logits + moved_alike).astype(np.float32), "int8", truth)
+    assert found.paired is not None
+    assert found.paired.n_effective is not None
+    assert 90 <= found.paired.n_effective <= 110
 
 
 def test_too_few_pictures_show_nothing():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binomtest, multinomial
 
-from lineside.evidence.paired import difference, mcnemar, noninferior, p_value, score, witnesses
+from lineside.evidence.paired import difference, mcnemar, noninferior, p_value, score
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -112,34 +112,12 @@ def test_sentences_name_the_numbers():
     assert noninferior(0, 0, 500, 0.01).sentence().startswith("not inferior: 0 of 500 pictures lost, 0 won")
 
 
-@pytest.mark.parametrize(("lots", "size"), [(300, 10), (200, 4), (79, 4)])
-def test_a_candidate_that_loses_whole_lots_is_not_taken_for_as_good(lots, size):
-    """It really loses the margin, lot by lot: it may be shown in 5 of 100 cases. As if independent: in 20 to 30."""
-    rng, tied = np.random.default_rng(0), np.repeat(np.arange(lots), size)
-    seen = functools.cache(lambda b, n, worth: noninferior(b, 0, n, 0.02, effective=worth).shown)
-    trials, shown, fooled = 300, 0, 0
-    for _ in range(trials):
-        gain = -(rng.random(lots) < 0.02).astype(int)[tied]
-        b, n = int(-gain.sum()), len(gain)
-        shown += seen(b, n, int(witnesses(gain, tied)))
-        fooled += seen(b, n, None)
-    assert shown / trials <= 0.05
-    assert fooled / trials > 0.15
-
-
-def test_lots_of_one_are_no_lots():
-    gain = np.array([0, 0, 1, -1, 0, -1])
-    assert witnesses(gain, np.arange(6)) == 6
-    assert noninferior(2, 1, 6, 0.5, effective=6) == noninferior(2, 1, 6, 0.5)
-    assert witnesses(gain, np.zeros(6)) == 1
-
-
-def test_what_is_lost_in_every_lot_alike_is_worth_as_many_as_there_are_lots():
-    gain = np.tile([-1, 0, 0, 0, 0], 40)
-    assert witnesses(gain, np.repeat(np.arange(40), 5)) == 40
-    said = noninferior(40, 0, 200, 0.5, effective=40)
-    assert (said.n_effective, said.b, said.loss) == (40, 40, 0.2)
-    assert said.upper > noninferior(40, 0, 200, 0.5).upper
+def test_pictures_in_lots_are_as_many_witnesses_as_they_are_worth():
+    said = noninferior(40, 0, 200, 0.5, effective=40.9)
+    assert (said.n_effective, said.b, said.n, said.loss) == (40, 40, 200, 0.2)
+    assert said.upper == noninferior(8, 0, 40, 0.5).upper > noninferior(40, 0, 200, 0.5).upper
+    assert noninferior(2, 1, 6, 0.5, effective=6.0) == noninferior(2, 1, 6, 0.5)
+    assert noninferior(0, 0, 400, 0.01, effective=100).pictures_needed == 4 * 299
 
 
 def test_a_candidate_that_loses_every_picture_has_a_bound():

@@ -30,8 +30,9 @@ from lineside.bundle.engine import Infer
 from lineside.bundle.manifest import EngineName, Latency, Precision
 from lineside.data import picture
 from lineside.errors import BundleError, ParityError, SettingsError
-from lineside.evidence.operating import OperatingPoint, numbered, rank
-from lineside.evidence.paired import Verdict, noninferior, witnesses
+from lineside.evidence.lots import worth
+from lineside.evidence.operating import OperatingPoint, effective, numbered, rank
+from lineside.evidence.paired import Verdict, noninferior
 from lineside.progress import Progress, silent
 
 SCORE_TOLERANCE = 1e-4  # of a score (probability) between two float32 engines; measured in docs/bundle-format.md
@@ -169,14 +170,35 @@ def compare(
         worst=worst,
         ms_median=float(np.median(ms)),
         ms_p95=float(np.quantile(ms, 0.95)),
-        paired=None if precision == "float32" else _paired(gain, truth.groups),
+        paired=None
+        if precision == "float32"
+        else noninferior(
+            int((gain < 0).sum()), int((gain > 0).sum()), len(gain), MARGIN, CONFIDENCE, _witnesses(truth, logits, gain)
+        ),
     )
 
 
-def _paired(gain: np.ndarray, groups: tuple[str | None, ...] | None) -> Verdict:
-    effective = None if groups is None else witnesses(gain, numbered(groups))
-    lost, won = int((gain < 0).sum()), int((gain > 0).sum())
-    return noninferior(lost, won, len(gain), MARGIN, CONFIDENCE, effective)
+def _witnesses(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> float | None:
+    """As many independent pictures as these are worth where some come in lots; gain (n,) is -1 lost, 1 won.
+
+    Lots are lost whole where their pictures stand equally near the threshold, or are moved alike: the least of what
+    they are worth by their leads (within what they are, as in the operating point), by the moves, and by the losses.
+    """
+    if truth.groups is None:
+        return None
+    lots, everyone = numbered(truth.groups), np.ones(len(gain), bool)
+    own = np.isin(truth.classes, truth.accept) if truth.accept else np.array(truth.labels)[:, None] == truth.classes
+    kinds = truth.is_good if truth.accept else np.array(truth.labels)
+    before, after = _lead(truth.logits, own), _lead(logits, own)
+    with np.errstate(invalid="ignore"):
+        moves = after - before
+    by_lead = sum(effective(before, kinds == kind, lots) for kind in np.unique(kinds))
+    return min(by_lead, effective(moves, everyone, lots), worth(gain.astype(np.float64), lots))
+
+
+def _lead(logits: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """(n,): the highest logit of the own classes less the highest of the others; own (K,) or (n, K) bool."""
+    return np.where(own, logits, -np.inf).max(1) - np.where(own, -np.inf, logits).max(1)
 
 
 def refuse(row: Row, point: OperatingPoint | None, where: str) -> None:

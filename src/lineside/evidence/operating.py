@@ -94,8 +94,8 @@ def choose(
     usable, lots = np.isfinite(margins), None if groups is None else numbered(groups)
     everyone, good, bad = margins[usable], margins[usable & is_good], margins[usable & ~is_good]
     n_bad, n_good = int(np.count_nonzero(~is_good)), int(np.count_nonzero(is_good))
-    bad_effective = _effective(margins, ~is_good, lots)
-    good_effective = _effective(margins, is_good, lots)
+    bad_effective = effective(margins, ~is_good, lots)
+    good_effective = effective(margins, is_good, lots)
 
     accepted_bad = rank(int(bad_effective), max_escape, confidence)  # k of the docstring; 0 where nothing can be shown
     accept_at = -np.inf
@@ -186,12 +186,12 @@ def _bound(k: int, n: int, confidence: float) -> float:
     return float(betaincinv(k, n - k + 1, confidence)) if k <= n else 1.0
 
 
-def _more(shown: bool, n: int, effective: float, max_rate: float, confidence: float) -> int:
+def _more(shown: bool, n: int, worth_n: float, max_rate: float, confidence: float) -> int:
     """How many more parts, of the kind that was seen, until k = 1 shows it."""
     if shown:
         return 0
-    each = effective / n if n else 1.0  # of one part, as an independent witness
-    return int(np.ceil((parts_to_show(max_rate, confidence) - effective) / each))
+    each = worth_n / n if n else 1.0  # of one part, as an independent witness
+    return int(np.ceil((parts_to_show(max_rate, confidence) - worth_n) / each))
 
 
 def _above(margin: float, everyone: np.ndarray) -> float:
@@ -209,8 +209,8 @@ def _above(margin: float, everyone: np.ndarray) -> float:
     return float(middle if middle > starts[at] else np.nextafter(starts[at], np.inf))
 
 
-def _effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | None) -> float:
-    """How many independent parts those of_kind are worth, by the ranks of their margins."""
+def effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | None) -> float:
+    """How many independent parts those of_kind (N,) bool are worth, by the ranks of their margins (N,)."""
     n = int(np.count_nonzero(of_kind))
     if groups is None or n == 0:
         return float(n)

@@ -8,8 +8,8 @@ noninferior   The candidate may lose at most `margin` of accuracy. H0: it loses 
               Tango's score (1998, Statistics in Medicine 17:891, eq. 4); its p-value is exact and unconditional: the
               largest over the unknown rate of c (Hsueh, Liu & Chen 2001, Biometrics 57:478; Sidik 2003, Statistics in
               Medicine 22:265). So it holds for any n: a candidate that really loses the margin passes with
-              probability 1 - confidence at most. It is somewhat conservative. Not shown means no. Pictures of one
-              lot are one witness together at most: the counts are scaled down to as many as they are worth (lots.py).
+              probability 1 - confidence at most. It is somewhat conservative. Not shown means no. Where pictures
+              come in lots the counts are scaled down to as many independent ones as they are worth (lots.py).
 difference    (c - b) / n, what the candidate gains, with the interval of all gains that neither of the two one-sided
               tests rules out, each with half of 1 - confidence. The same exact test, so it covers as often as it says.
 """
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside.evidence.intervals import Estimate, nothing, parts_to_show
-from lineside.evidence.lots import worth
 
 EXACT_TO = 20_000  # pictures; beyond this the normal distribution of the score is used, and the method says so
 NUISANCE_POINTS = 64
@@ -85,7 +84,7 @@ def noninferior(
 ) -> Verdict:
     """Whether the candidate loses less than margin (0.005 is half a percent of all n pictures), with the confidence.
 
-    effective: as many independent pictures as the n are worth, where they come in lots (`witnesses`); None: n.
+    effective: as many independent pictures as the n are worth, where they come in lots (lots.py); None: n.
     """
     if not (min(b, c) >= 0 and b + c <= n and 0 < margin < 1 and 0 < confidence < 1):
         raise ValueError(
@@ -96,8 +95,8 @@ def noninferior(
         needed = parts_to_show(margin, confidence)
         return Verdict(False, 0.0, 1.0, 0, 0, 0, margin, confidence, 1.0, needed, "no pictures")
     worth_n = n if effective is None else max(1, min(n, math.floor(effective)))
-    lost, won = min(worth_n, math.ceil(b * worth_n / n)), math.floor(c * worth_n / n)
-    won = min(won, worth_n - lost)
+    lost = min(worth_n, math.ceil(b * worth_n / n))  # rounded to the reference's favour
+    won = min(math.floor(c * worth_n / n), worth_n - lost)
     p = p_value(lost, won, worth_n, margin)
     shown = p <= 1 - confidence
     seen = max(0.0, (lost - won) / worth_n)
@@ -117,14 +116,6 @@ def noninferior(
         method="exact unconditional, ordered by Tango's score" if worth_n <= EXACT_TO else "Tango's score, normal",
         n_effective=None if worth_n == n else worth_n,
     )
-
-
-def witnesses(gain: np.ndarray, lots: np.ndarray) -> float:
-    """As many independent pictures as these are worth: gain (n,) of -1, 0, 1 (lost, the same, won), lots (n,) labels.
-
-    No more than there are lots: where hardly a picture differs, nothing tells whether lots would be lost whole.
-    """
-    return min(float(len(np.unique(lots))), worth(gain.astype(np.float64), lots))
 
 
 def score(b: np.ndarray, c: np.ndarray, n: float, loss: float) -> np.ndarray:
