@@ -26,11 +26,10 @@ from lineside.data.read import read
 from lineside.data.split import Split
 from lineside.errors import BundleError, SettingsError
 from lineside.evidence.calibration import calibrated_nll, temperature
-from lineside.evidence.intervals import clopper_pearson
 from lineside.progress import Progress
 from lineside.tasks.classify.decode import predict
 from lineside.tasks.classify.evaluate import Watch, refuse_tiny, unwatched
-from lineside.tasks.classify.fit import operating_point, reference_logits
+from lineside.tasks.classify.fit import operating_point, reference_logits, top1
 from lineside.tasks.classify.gain import GAIN, Combined, Row, gain
 from lineside.tasks.classify.ingredients import (
     Ingredient,
@@ -210,7 +209,7 @@ def _trained(
         seen_height_px=_both([m.input.seen_height_px for m in manifests]),
         logits=logits,
         operating_point=operating_point(logits, labels, groups, first.classes, promise),
-        metrics={"calibrate top-1": clopper_pearson(int((logits.argmax(1) == labels).sum()), len(labels))},
+        metrics={"calibrate top-1": top1(logits, labels, groups)},
         members=members,
     )
 
