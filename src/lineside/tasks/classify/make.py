@@ -134,8 +134,9 @@ def _prepare(
     split = splitting.split(checkup, seed=recipe.seed)
     held.enter_context(alone(bundle))
     run = open_run(bundle, asked | {"data_sha256": split.fingerprint})
-    if run.decided() is not None:
+    if (decided := run.decided()) is not None:
         screen.say(f"going on with the unfinished run in {run.path}")
+        _follow_names(run, splitting.read_csv(run.split, Path(decided.root)), split, screen)
         return
     splitting.write_csv(split, run.split)
     width, height = checkup.size_px[:, 0], checkup.size_px[:, 1]
@@ -146,3 +147,19 @@ def _prepare(
     for sentence in why:
         screen.say(sentence)
     run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))
+
+
+def _follow_names(run: RunFolder, old: splitting.Split, now: splitting.Split, screen: Screen) -> None:
+    """A file that got another name since the run began is found by its content: each row keeps its place and part."""
+    if old.fingerprint != now.fingerprint:
+        raise TrainError(
+            f"{run.split}: is not the split that the run began with; move {run.path} away, and train from the beginning"
+        )
+    named = splitting.with_names_of(old, now)
+    moved = sum(a.name != b.name for a, b in zip(old.pictures, named.pictures, strict=True))
+    if named.pictures != old.pictures:
+        splitting.write_csv(named, run.split)
+    if moved:
+        screen.say(
+            f"{many(moved, 'picture')} got another name since the run began; contents decide, each keeps its part"
+        )
