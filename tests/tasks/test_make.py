@@ -200,6 +200,13 @@ def test_what_no_list_can_leave_out_is_not_sent_to_one(tmp_path):
         make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
 
 
+def test_a_hold_out_set_is_not_trained_on(tmp_path):
+    for number, part in enumerate(("val", "test")):
+        shapes.write(tmp_path / "data" / part, each=3, seed=number)
+    with pytest.raises(DataError, match="states calibrate, test but no train; add a train part"):
+        make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
+
+
 def test_two_do_not_train_into_one_run_folder(place, tmp_path):
     """Both would write one checkpoint, and each other's decisions."""
     with alone(tmp_path / "x.bundle"), pytest.raises(TrainError, match="another process is training there; wait"):
