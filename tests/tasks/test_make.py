@@ -207,6 +207,20 @@ def test_a_hold_out_set_is_not_trained_on(tmp_path):
         make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
 
 
+@pytest.mark.parametrize("source", [".", "{data}", "{tmp}/link"])
+@pytest.mark.parametrize("bundle", ["x.bundle", "disc/x.bundle"])
+def test_a_bundle_is_not_made_inside_the_data_set(tmp_path, monkeypatch, source, bundle):
+    """It would be read as a class by the next command."""
+    data = shapes.write(tmp_path / "data", each=3)
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data)
+    said = rf"-o {bundle}: is inside the data set .*; choose a place beside it, such as -o {tmp_path}/x\.bundle$"
+    with pytest.raises(SettingsError, match=said):
+        make(source.format(data=data, tmp=tmp_path), Path(bundle), Recipe(net="lenet5"), Promise())
+    assert {p.name for p in data.iterdir()} == set(shapes.KINDS)
+    assert not list(data.rglob("*.run")) + list(data.rglob(".*.lock"))
+
+
 def test_two_do_not_train_into_one_run_folder(place, tmp_path):
     """Both would write one checkpoint, and each other's decisions."""
     with alone(tmp_path / "x.bundle"), pytest.raises(TrainError, match="another process is training there; wait"):

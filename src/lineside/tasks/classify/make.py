@@ -4,6 +4,7 @@ check (its errors end it) → split → decide every "auto" of the recipe → fi
 first checks, splits, decides and writes; the others read what it wrote from the run folder.
 """
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def _prepare(
     The run folder is this process's alone until held is closed.
     """
     beside(bundle)  # its name is refused before anything is read; so is a net's, or its weights'
+    _outside_data(source, bundle)
     if recipe.net != "auto":
         choose(recipe.net, find(recipe.net), recipe.weights)
     folder.refuse_what_is_no_bundle(folder.locate(bundle))
@@ -147,6 +149,16 @@ def _prepare(
     for sentence in why:
         screen.say(sentence)
     run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))
+
+
+def _outside_data(source: str, bundle: Path) -> None:
+    """SettingsError where bundle would be in the folder that is read: its samples would be pictures of a class."""
+    root = Path(os.path.realpath(source))
+    if root.is_dir() and any(root in place.parents for place in map(folder.locate, (bundle, beside(bundle).path))):
+        raise SettingsError(
+            f"-o {bundle}: is inside the data set {source}, whose folders are its classes; choose a place beside it, "
+            f"such as -o {root.parent / bundle.name}"
+        )
 
 
 def _follow_names(run: RunFolder, old: splitting.Split, now: splitting.Split, screen: Screen) -> None:
