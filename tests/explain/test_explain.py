@@ -177,7 +177,7 @@ def test_a_page_of_somebody_else_is_left_alone(bundle, picture, tmp_path):
 def test_the_verb(bundle, picture, tmp_path, capsys):
     assert main(["explain", str(bundle), str(picture), "-o", str(tmp_path / "o"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"page", "first_layer", "images"}
+    assert set(told) == {"page", "first_layer", "images", "refused"}
     assert set(told["images"][0]["scores"]) == {"<b>bad", "fair", "gut"}
     assert [m["stage"] for m in told["images"][0]["maps"]] == ["stage3", "stage2"]
     assert all(Path(path).exists() for path in told["images"][0]["files"])
