@@ -1,10 +1,14 @@
 """A file, whole or not at all: pages, lists, reports and pictures that a full disk or Ctrl-C must not leave in half."""
 
+import codecs
 import os
+from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 
 from lineside.errors import SettingsError
+
+PAGE = "<!doctype html"  # what every page begins with
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -26,11 +30,30 @@ def write(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def output(path: Path, content: str | bytes) -> None:
-    """The same for a file whose place a flag names: SettingsError where it can not be written."""
+def output(path: Path, content: str | bytes, own: str) -> None:
+    """The same for a file whose place a flag names: SettingsError where it can not be written, or is another's."""
+    free(path, own)
     try:
         write(path, content)
     except OSError as error:
         raise SettingsError(
             f"{path}: can not be written ({error.strerror or error}); choose another place, or make room"
         ) from None
+
+
+def free(path: Path, own: str) -> None:
+    """SettingsError where a file is at path that begins otherwise than own, so that Lineside has not written it: a
+    picture, a label list. An empty one may be replaced. Said before long work, too."""
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            head = file.read(2 * len(own) + 8)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: can not be looked at ({error.strerror}); choose another place, or look at its permissions"
+        ) from None
+    begins = head.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").lstrip().lower()
+    if head and not begins.startswith(own.lower().encode()):
+        raise SettingsError(
+            f"{path}: is there already and does not begin with {own.strip()!r}, so it is not what would be written "
+            "there; name a new file, or move it away"
+        )

@@ -142,6 +142,33 @@ def test_a_page_that_can_not_be_written_is_said(dirty: Path, capsys: pytest.Capt
         assert ("error zero-byte" in out) == (flag == "--html")  # the table tells what went into the list
 
 
+@pytest.mark.parametrize("flag", ["--html", "--quarantine"])
+@pytest.mark.parametrize("name", ["labels.csv", "good/0.png"])
+def test_a_flag_does_not_replace_what_it_would_not_have_written(
+    dirty: Path, capsys: pytest.CaptureFixture, flag: str, name: str
+) -> None:
+    (dirty / "labels.csv").write_text("path,label\ngood/0.png,good\nbad/0.png,bad\n")
+    before = (dirty / name).read_bytes()
+    for data in (dirty, dirty / "labels.csv"):
+        code, out, err = lineside(capsys, str(data), flag, str(dirty / name))
+        assert (code, out) == (2, "")
+        assert f"{dirty / name}: is there already and does not begin with '" in err
+        assert "name a new file, or move it away" in err
+    assert (dirty / name).read_bytes() == before
+
+
+def test_a_list_or_page_of_before_is_replaced_and_an_empty_file_too(
+    dirty: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    html, listed = tmp_path / "p.html", tmp_path / "q.csv"
+    html.touch()
+    for begins in ("", "\ufeff"):  # an editor's byte order mark, and its line ends
+        listed.write_text(begins + "name,code,message\nold.png,x,y\n" if begins else "", newline="")
+        assert lineside(capsys, str(dirty), "--html", str(html), "--quarantine", str(listed))[0] == 0
+        assert "old.png" not in listed.read_text()
+        assert html.read_text().startswith("<!doctype html>")
+
+
 def test_a_bundle_doubts_labels(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The tiny bundle answers by colour: red is good. A red picture labelled bad must be listed."""
     for i in range(20):

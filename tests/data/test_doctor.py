@@ -172,6 +172,16 @@ def test_a_class_that_training_never_sees(tmp_path: Path) -> None:
     assert any(f.code == "class-missing" and "'chip': is in train, not in test" in f.message for f in checkup.findings)
 
 
+def test_parts_without_train_are_named_as_a_hold_out_set(tmp_path: Path) -> None:
+    clean(tmp_path, ("val/", "test/"))
+    checkup = check(read(str(tmp_path)))
+    assert not checkup.errors
+    (message,) = [f.message for f in checkup.findings if f.code == "no-train"]
+    assert "states calibrate and test but no train; `lineside evaluate` takes it as a hold-out set" in message
+    (tmp_path / "val").rename(tmp_path / "train")
+    assert "no-train" not in codes(check(read(str(tmp_path))))
+
+
 def test_imbalance(tmp_path: Path) -> None:
     for i in range(61):
         put(tmp_path, f"good/{i}.png", i)

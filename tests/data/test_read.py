@@ -49,7 +49,31 @@ def test_folder_per_part(tmp_path: Path, word: str) -> None:
 def test_a_class_may_be_called_test(tmp_path: Path) -> None:
     put(tmp_path, "test/a.png", 1)
     put(tmp_path, "good/a.png", 2)
-    assert read(str(tmp_path)).classes == ("good", "test")
+    put(tmp_path, "val/a.png", 3)
+    dataset = read(str(tmp_path))
+    assert (dataset.classes, {p.part for p in dataset.pictures}) == (("good", "test", "val"), {None})
+
+
+@pytest.mark.parametrize("words", [("test",), ("Validation", "test"), ("dev",)])
+def test_only_names_of_parts_without_train_are_parts(tmp_path: Path, words: tuple[str, ...]) -> None:
+    for number, word in enumerate(words):
+        put(tmp_path, f"{word}/good/{number}.png", number)
+        put(tmp_path, f"{word}/bad/{number}.png", 10 + number)
+    dataset = read(str(tmp_path))
+    assert dataset.classes == ("bad", "good")
+    assert {p.name.split("/")[0]: p.part for p in dataset.pictures} == {
+        word: "test" if word == "test" else "calibrate" for word in words
+    }
+
+
+def test_pictures_right_in_such_folders_have_no_class(tmp_path: Path) -> None:
+    put(tmp_path, "test/a.png", 1)
+    put(tmp_path, "val/a.png", 2)
+    said = (
+        r"2 pictures \(test/a.png, val/a.png\) but no class folders with pictures in test, val, which are read as parts"
+    )
+    with pytest.raises(DataError, match=f"{said}; move each into a folder named by its class"):
+        read(str(tmp_path))
 
 
 def test_parts_and_classes_side_by_side_are_refused(tmp_path: Path) -> None:

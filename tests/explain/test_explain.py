@@ -15,7 +15,7 @@ from lineside import settings
 from lineside.bundle import folder as bundles
 from lineside.bundle.manifest import FORMAT, TASK, Data, Input, Manifest, Served
 from lineside.cli.main import main
-from lineside.errors import PictureError, SettingsError
+from lineside.errors import SettingsError
 from lineside.explain import features, first_layer, heat
 from lineside.explain.explain import explain, summary
 from lineside.explain.subject import is_net, subject
@@ -130,11 +130,6 @@ def test_what_is_wrong_is_said(bundle, picture, tmp_path):
         explain(subject(bundle), [picture], tmp_path / "out", stage="stage7")
     text = tmp_path / "notes.txt"
     text.write_text("not a picture")
-    with pytest.raises(PictureError, match=r"notes\.txt: begins with b'not a pi', which is none of JPEG"):
-        explain(subject(bundle), [text], tmp_path / "out")
-    with pytest.raises(PictureError, match=r"gone\.png: can not be read"):
-        explain(subject(bundle), [tmp_path / "gone.png"], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
     with pytest.raises(SettingsError, match=r"notes\.txt/out: can not be written \(.*\); name another folder with -o"):
         explain(subject(bundle), [picture], text / "out")
 
@@ -144,14 +139,45 @@ def test_a_picture_below_the_bundles_least_side_is_refused(bundle, tmp_path, net
     coarse = replace(one, input=replace(one.input, min_side_px=20))
     bundles.write(tmp_path / "coarse.bundle", files_of(net), coarse)
     Image.new("RGB", (60, 19)).save(tmp_path / "small.png")
-    with pytest.raises(PictureError, match=r"small\.png: its shorter side is 19 px, the bundle asks 20"):
-        explain(subject(tmp_path / "coarse.bundle"), [tmp_path / "small.png"], tmp_path / "out")
+    written = explain(subject(tmp_path / "coarse.bundle"), [tmp_path / "small.png"], tmp_path / "out")
+    small = tmp_path / "small.png"
+    assert written.refused[0].startswith(f"{small}: its shorter side is 19 px, the bundle asks 20; give the picture as")
+
+
+def test_what_can_not_be_read_is_listed_and_the_others_are_explained(bundle, picture, tmp_path, capsys):
+    text, gone, out = tmp_path / "<b>.txt", tmp_path / "gone.png", tmp_path / "out"
+    text.write_text("not a picture")
+    assert main(["explain", str(bundle), *map(str, (text, picture, gone)), "-o", str(out)]) == 3
+    answer, err = capsys.readouterr()
+    assert f"{picture}: " in answer
+    assert f"page: {out / 'index.html'}" in answer
+    for said in (
+        "2 of 3 pictures not explained:",
+        f"  {text}: begins with b'not a pi', which is none of JPEG",
+        f"  {gone}: can not be read (No such file or directory); check that it is there",
+    ):
+        assert said in err
+    page = (out / "index.html").read_text()
+    assert f"{gone}: can not be read" in page
+    assert "&lt;b&gt;.txt: begins with" in page
+    assert len(list(out.glob("01-*.map-*.png"))) == 2
+    assert main(["explain", str(bundle), str(gone), str(picture), "-o", str(out), "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert ([row["image"] for row in found["images"]], len(found["refused"])) == ([str(picture)], 1)
+
+
+def test_a_page_of_somebody_else_is_left_alone(bundle, picture, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text("notes")
+    with pytest.raises(SettingsError, match=r"index\.html: is there already and does not begin with '<!doctype html'"):
+        explain(subject(bundle), [picture], tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 1
 
 
 def test_the_verb(bundle, picture, tmp_path, capsys):
     assert main(["explain", str(bundle), str(picture), "-o", str(tmp_path / "o"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"page", "first_layer", "images"}
+    assert set(told) == {"page", "first_layer", "images", "refused"}
     assert set(told["images"][0]["scores"]) == {"<b>bad", "fair", "gut"}
     assert [m["stage"] for m in told["images"][0]["maps"]] == ["stage3", "stage2"]
     assert all(Path(path).exists() for path in told["images"][0]["files"])

@@ -68,6 +68,17 @@ def test_a_place_that_takes_no_file_is_a_wrong_flag_told_after_the_table(flag, c
     assert f"{place}: can not be written (No such file or directory); choose another place, or make room" in err
 
 
+@pytest.mark.parametrize("flag", ["--html", "--csv"])
+def test_a_file_of_somebody_else_is_left_alone_and_its_own_of_before_replaced(flag, capsys, tmp_path):
+    place = tmp_path / "cost"
+    place.write_text("path,label\n")
+    assert main(["cost", "lenet5", flag, str(place)]) == 2
+    assert f"{place}: is there already and does not begin with" in capsys.readouterr().err
+    assert place.read_text() == "path,label\n"
+    place.write_text("")
+    assert main(["cost", "lenet5", flag, str(place)]) == main(["cost", "lenet5", flag, str(place)]) == 0
+
+
 def test_every_convention_says_what_it_is(capsys):
     texts = [said(capsys, "cost", "resnet34", "--convention", name) for name in CONVENTIONS]
     assert len(set(texts)) == 3

@@ -51,6 +51,10 @@ def test_json_is_all_that_is_printed(shop, capsys):
     assert "soak.json" not in folder.open_bundle(shop / "tiny.bundle").names
 
 
+def test_a_soak_again_replaces_its_report(shop, capsys):
+    assert soak(shop, "--parts", "30") == soak(shop, "--parts", "30") == 0
+
+
 def test_minutes_end_it(shop, capsys):
     (shop / "line.toml").write_text((shop / "line.toml").read_text() + "[parts]\nmax_fps = 1.0\n")
     assert soak(shop, "--minutes", "0.02") == 0
@@ -66,9 +70,15 @@ def test_minutes_end_it(shop, capsys):
         (("--parts", "3", "-o", "x.json"), "name it .html"),
         (("--parts", "3", "-o", "{shop}/tiny.bundle/soak.html"), "is inside the bundle"),
         (("--parts", "3", "-o", "{shop}/none/soak.html"), "can not be written"),
+        (
+            ("--parts", "3", "-o", "{shop}/tiny.bundle.html"),
+            "tiny.bundle.json: is there already and does not begin with",
+        ),
+        (("--parts", "3", "-o", "{shop}/line.toml"), "line.toml: is there already and does not begin with"),
     ],
 )
 def test_what_can_not_be_done_is_said(shop, capsys, flags, says):
+    (shop / "tiny.bundle.json").write_text('{"images": []}')
     assert soak(shop, *(flag.format(shop=shop) for flag in flags)) != 0
     assert says in capsys.readouterr().err
 

@@ -381,3 +381,10 @@ def test_the_commands_of_the_page_run(bundle, colours, tmp_path, monkeypatch, ca
         argv = line.replace("BUNDLE", str(bundle)).replace("DATA", "parts").split()
         assert main(argv[1:]) in (0, 1)
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_hold_out_set_in_folders_of_parts_is_taken(bundle, make):
+    make("held/val", NEW, seed=51)
+    data = make("held/test", NEW, seed=52).parent
+    evaluation = evaluate(bundle, str(data))
+    assert len(evaluation.pictures) == 2 * sum(NEW.values())

@@ -57,6 +57,15 @@ def test_what_was_measured_is_told_where_the_bundle_can_not_be_written(bundle, m
     assert "top-1" in place.read_text()
 
 
+def test_a_report_does_not_replace_a_picture_and_no_look_is_counted(bundle, make, capsys):
+    data = make("new", NEW, seed=31)
+    victim = next(data.rglob("*.png"))
+    before, looks = victim.read_bytes(), open_bundle(bundle).manifest.evaluations
+    assert main(["evaluate", str(bundle), str(data), "-o", str(victim)]) == 2
+    assert f"{victim}: is there already and does not begin with '<!doctype html'" in capsys.readouterr().err
+    assert (victim.read_bytes(), open_bundle(bundle).manifest.evaluations) == (before, looks)
+
+
 def test_a_place_that_takes_no_report_is_told_after_what_was_measured(bundle, make, capsys, tmp_path):
     data, place = str(make("new", NEW, seed=31)), tmp_path / "nowhere" / "report.html"
     assert main(["evaluate", str(bundle), data, "-o", str(place)]) == 2

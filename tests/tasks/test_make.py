@@ -1,5 +1,6 @@
 """`lineside train` as a user runs it: what it makes, what it refuses, and that a kill costs nothing but the time."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from safetensors.torch import load_file
 
 from lineside.bundle.model import load
 from lineside.data.picture import load as load_picture
+from lineside.data.split import read_csv
 from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.recipe import Recipe
-from lineside.learn.run_folder import alone
+from lineside.learn.run_folder import alone, beside
+from lineside.progress import Screen, silent
 from lineside.tasks.classify.make import make
 from lineside.tasks.classify.promise import Promise
 from tests.learn import shapes
@@ -91,6 +95,51 @@ def test_a_killed_command_goes_on_to_the_same_weights(whole, place):
     assert all((expected[name] == found[name]).all() for name in expected)
 
 
+def cut_short(data: Path, bundle: Path, recipe: Recipe) -> Path:
+    """Train up to the export, which is stopped as Ctrl-C does; the run folder."""
+
+    def watch(what: str):
+        if what == "export and parity":
+            raise KeyboardInterrupt
+        return nullcontext(silent)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(str(data), bundle, recipe, Promise(("disc",), 0.5), screen=Screen(watch, lambda text: None))
+    return beside(bundle)
+
+
+def test_a_resumed_run_finds_its_pictures_by_content(tmp_path):
+    """Two names exchanged between parts, and one file renamed, so that it sorts elsewhere."""
+    data = shapes.write(tmp_path / "data", each=12)
+    recipe = Recipe(net="lenet5", epochs=1, batch=16, precision="float32")
+    run = cut_short(data, tmp_path / "x.bundle", recipe)
+    before = read_csv(run.split, data)
+    one, two = (next(p.path for p in before.of(part) if p.label == "disc") for part in ("train", "calibrate"))
+    for source, target in ((one, tmp_path / "aside"), (two, one), (tmp_path / "aside", two)):
+        source.rename(target)
+    last = before.of("train")[-1]
+    last.path.rename(last.path.with_name("0 new.png"))
+    said = []
+    screen = Screen(lambda what: nullcontext(silent), said.append)
+    made = make(str(data), tmp_path / "x.bundle", recipe, Promise(("disc",), 0.5), screen=screen)
+    assert "3 pictures got another name since the run began; contents decide, each keeps its part" in said
+    now = read_csv(run.split, data)
+    assert (now.sha256, now.part) == (before.sha256, before.part), "the features in the cache are in this order"
+    for split in (now, read_csv(made.path / "split.csv", data)):
+        assert split.fingerprint == before.fingerprint
+        for picture, sha256 in zip(split.pictures, split.sha256, strict=True):
+            assert hashlib.sha256(picture.path.read_bytes()).hexdigest() == sha256, picture.name
+
+
+def test_a_resumed_run_with_another_split_csv_is_refused(tmp_path):
+    data = shapes.write(tmp_path / "data", each=12)
+    recipe = Recipe(net="lenet5", epochs=1, batch=16, precision="float32")
+    run = cut_short(data, tmp_path / "x.bundle", recipe)
+    run.split.write_text(run.split.read_text().replace("test,", "train,"))
+    with pytest.raises(TrainError, match=r"split\.csv: is not the split that the run began with; move .*run away"):
+        make(str(data), tmp_path / "x.bundle", recipe, Promise(("disc",), 0.5))
+
+
 @pytest.mark.slow
 def test_torchrun_with_two_processes_makes_the_same_bundle_within_rounding(whole, place):
     done = train(*ask(place, "two.bundle", "--max-escape", "0.2"), torchrun=2)
@@ -149,6 +198,27 @@ def test_what_no_list_can_leave_out_is_not_sent_to_one(tmp_path):
         shutil.rmtree(folder)
     with pytest.raises(DataError, match=r"found 1 error, the first: .*only the class .*lineside check`$"):
         make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
+
+
+def test_a_hold_out_set_is_not_trained_on(tmp_path):
+    for number, part in enumerate(("val", "test")):
+        shapes.write(tmp_path / "data" / part, each=3, seed=number)
+    with pytest.raises(DataError, match="states calibrate, test but no train; add a train part"):
+        make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
+
+
+@pytest.mark.parametrize("source", [".", "{data}", "{tmp}/link"])
+@pytest.mark.parametrize("bundle", ["x.bundle", "disc/x.bundle"])
+def test_a_bundle_is_not_made_inside_the_data_set(tmp_path, monkeypatch, source, bundle):
+    """It would be read as a class by the next command."""
+    data = shapes.write(tmp_path / "data", each=3)
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data)
+    said = rf"-o {bundle}: is inside the data set .*; choose a place beside it, such as -o {tmp_path}/x\.bundle$"
+    with pytest.raises(SettingsError, match=said):
+        make(source.format(data=data, tmp=tmp_path), Path(bundle), Recipe(net="lenet5"), Promise())
+    assert {p.name for p in data.iterdir()} == set(shapes.KINDS)
+    assert not list(data.rglob("*.run")) + list(data.rglob(".*.lock"))
 
 
 def test_two_do_not_train_into_one_run_folder(place, tmp_path):

@@ -24,13 +24,17 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from lineside import whole
     from lineside.data.doctor import check, to_leave_out
     from lineside.data.page import write_page
-    from lineside.data.quarantine import write_quarantine
+    from lineside.data.quarantine import HEAD, write_quarantine
     from lineside.data.read import read
     from lineside.data.table import as_json, print_table
     from lineside.progress import bar
 
+    for place, own in ((args.html, whole.PAGE), (args.quarantine, HEAD)):
+        if place:
+            whole.free(place, own)
     dataset = read(args.data)
     with bar("checking") as progress:
         checkup = check(dataset, workers=args.workers, progress=progress)

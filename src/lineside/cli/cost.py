@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
     from lineside.ledger.compare import compare
     from lineside.ledger.subject import sheet_of
 
+    for place, own in ((args.html, whole.PAGE), (args.csv, table.CSV_HEAD)):
+        if place:
+            whole.free(place, own)
     sheets = [
         sheet_of(name, size_px=args.size, convention=args.convention, measured=args.measure) for name in args.nets
     ]
@@ -51,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(compare(sheets))
     if args.csv:
-        whole.output(args.csv, table.as_csv(sheets))
+        whole.output(args.csv, table.as_csv(sheets), table.CSV_HEAD)
     if args.html:
         from lineside.ledger.page import render
 
-        whole.output(args.html, render(sheets))
+        whole.output(args.html, render(sheets), whole.PAGE)
         if not args.json:
             print(f"page: {args.html}")
     return 0

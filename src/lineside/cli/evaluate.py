@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.output:
         outside(args.bundle, args.output)
+        whole.free(args.output, whole.PAGE)
     evaluation = evaluate(
         args.bundle,
         args.data,
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     place = args.output or (None if kept or failed else beside(args.bundle, ".report.html"))
     if place is not None:
         try:
-            whole.output(place, text)
+            whole.output(place, text, whole.PAGE)
         except SettingsError as error:  # likewise
             place, failed = None, failed or error
     packed = f"report.html in {args.bundle}" if args.bundle.is_file() else str(args.bundle / "report.html")

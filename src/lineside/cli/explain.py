@@ -29,11 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the first layer and explain every picture; 0."""
+    """Draw the first layer and explain every picture; DataError at the end where some could not be."""
     import json
     from contextlib import nullcontext
 
     from lineside.bundle.folder import beside, outside
+    from lineside.data.finding import many
+    from lineside.errors import DataError
     from lineside.explain.explain import explain, summary
     from lineside.explain.subject import is_net, subject
     from lineside.progress import bar, silent
@@ -67,11 +69,19 @@ def run(args: argparse.Namespace) -> int:
             }
             for one, files in written.pictures
         ]
-        page = {"page": str(written.page), "first_layer": str(written.first), "images": rows}
+        page = {
+            "page": str(written.page),
+            "first_layer": str(written.first),
+            "images": rows,
+            "refused": written.refused,
+        }
         print(json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         for line in summary(written):
             print(line)
         print(f"first layer: {written.first}")
         print(f"page: {written.page}")
+    if written.refused:
+        listed = "\n  ".join(written.refused)
+        raise DataError(f"{len(written.refused)} of {many(len(args.images), 'picture')} not explained:\n  {listed}")
     return 0

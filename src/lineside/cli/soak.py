@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     bundles = settings.bundles_of(settings.first_product)
     for bundle in bundles:
         outside(bundle, args.output)
+    whole.free(args.output, whole.PAGE)
+    whole.free(beside, soak_page.JSON_HEAD)
     sign = signer(bundles, args.sign) if args.keep else None  # before the soak: a wrong key must not cost the night
     inbox: Inbox = queue.SimpleQueue()
     journal = memory(os.environ)
@@ -75,11 +77,8 @@ def run(args: argparse.Namespace) -> int:
             if timer:
                 timer.cancel()
     numbers = soak_page.as_json(found)
-    try:
-        whole.write(args.output, soak_page.render(found))
-        whole.write(beside, numbers)
-    except OSError as error:
-        raise LineError(f"{args.output}: can not be written ({error.strerror}); choose another place") from None
+    whole.output(args.output, soak_page.render(found), whole.PAGE)
+    whole.output(beside, numbers, soak_page.JSON_HEAD)
     out = sys.stderr if any(url.startswith("stdout:") for url in settings.sinks) else sys.stdout
     print(numbers if args.json else f"{text(found.summary)}\n\n{soak_page.text(found)}", file=out)
     if args.keep:

@@ -245,6 +245,12 @@ def _classes(dataset: Dataset, pictures: list[Picture]) -> list[Finding]:
                     f"class {label!r}: is in train, not in {part}; nothing will be known about it there: add pictures"
                 )
                 findings.append(found("class-missing", (), message))
+    elif parts:
+        message = (
+            f"{dataset.root}: states {' and '.join(labels_in)} but no train; `lineside evaluate` takes it as a "
+            "hold-out set, `lineside train` needs a train part beside"
+        )
+        findings.append(found("no-train", (), message))
     if len(count) > 1:
         (most, high), (least, low) = count.most_common()[0], count.most_common()[-1]
         if high > IMBALANCE * low:

@@ -45,6 +45,7 @@ CODES = {
     "one-class": ("error", "fewer than two classes"),
     "label-case": ("error", "class names that differ only by case or space"),
     "class-not-in-train": ("error", "a class that training never sees"),
+    "no-train": ("warning", "parts are stated, but none to train on"),
     "class-missing": ("warning", "a class that calibrate or test never sees"),
     "imbalance": ("warning", "one class is much rarer than another"),
     "few": ("warning", "a class with very few pictures"),

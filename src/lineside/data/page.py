@@ -27,7 +27,8 @@ THUMBS_IN_ALL = 300  # about 2 MB
 
 
 def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) -> None:
-    """Write the check-up of a data set as self-contained HTML. SettingsError: path can not be written."""
+    """Write the check-up of a data set as self-contained HTML. SettingsError: path can not be written,
+    or holds what is no page."""
     import jinja2
 
     here = files("lineside.data")
@@ -49,7 +50,7 @@ def write_page(checkup: Checkup, path: Path, *, when: datetime | None = None) ->
         classes=_classes(checkup),
         sections=list(_sections(checkup)),
     )
-    whole.output(path, text)
+    whole.output(path, text, whole.PAGE)
 
 
 def _parts(checkup: Checkup) -> list[str]:

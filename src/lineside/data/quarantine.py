@@ -10,18 +10,19 @@ from lineside.data.finding import Finding, many
 from lineside.errors import DataError
 
 COLUMNS = ("name", "code", "message")
+HEAD = ",".join(COLUMNS) + "\n"  # what such a list begins with
 
 
 def write_quarantine(leave_out: Mapping[str, Finding], path: Path) -> str:
     """One row a file in order of name; leave_out as doctor.to_leave_out gives it. What was done, as a sentence.
 
-    SettingsError: path can not be written.
+    SettingsError: path can not be written, or holds what is no such list.
     """
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     writer.writerows((name, f.code, f.message) for name, f in sorted(leave_out.items()))
-    whole.output(path, file.getvalue())
+    whole.output(path, file.getvalue(), HEAD)
     return f"{many(len(leave_out), 'file')} to leave out listed in {path}"
 
 

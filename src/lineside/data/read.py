@@ -1,6 +1,6 @@
 """What pictures are there, and what does the data set say of each: its label, part and group.
 
-    folder      ROOT/<class>/…/picture, or ROOT/{train,val,test}/<class>/…/picture
+    folder      ROOT/<class>/…/picture, or ROOT/{train,val,test}/<class>/…/picture (some of them: a hold-out set)
     CSV         columns path,label[,split,group]; path is relative to the CSV's folder      (read_csv.py)
     nuts:       the built-in set                                                            (read_nuts.py)
 
@@ -104,12 +104,13 @@ def _read(source: str) -> Dataset:
 
 
 def read_folder(root: Path) -> Dataset:
-    """A folder per class, or train/ and others with a folder per class in each."""
+    """A folder per class, or a folder per part with a folder per class in each: where there is train, or only names of
+    parts. A class may be called test, beside others that are no part."""
     walk = _Walk(root, [])
     top_folders, top_files = walk.entries(str(root), "", ())
     folder_names = {entry.name for entry in top_folders}
     part_of = {n: PART_WORDS[n.casefold()] for n in folder_names if n.casefold() in PART_WORDS}
-    by_part = "train" in part_of.values()
+    by_part = "train" in part_of.values() or (bool(folder_names) and not folder_names - part_of.keys())
     if by_part and folder_names - part_of.keys():
         others = tuple(sorted(folder_names - part_of.keys()))
         raise DataError(
@@ -128,9 +129,10 @@ def read_folder(root: Path) -> Dataset:
             name = f"{folder.name}/{class_folder.name}"
             pictures += walk.of_class(class_folder.path, name, class_folder.name, part_of[folder.name])
     if unlabelled and not pictures:
+        parts = f" in {some(tuple(sorted(part_of)))}, which are read as parts" if by_part else ""
         raise DataError(
             f"{root}: holds {many(len(unlabelled), 'picture')} ({some(unlabelled)}) but no class folders with "
-            "pictures; move each into a folder named by its class, or write a CSV with the columns path,label"
+            f"pictures{parts}; move each into a folder named by its class, or write a CSV with the columns path,label"
         )
     if unlabelled:
         message = (

@@ -13,6 +13,7 @@ A split that the data set itself states is kept. What it lacks is cut out of tra
 
 import csv
 import hashlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lineside import whole
 from lineside.data.doctor import Checkup
 from lineside.data.read import PARTS, Picture
 from lineside.data.union import unite
@@ -159,14 +161,25 @@ def _enough(units_with: Counter, pictures_with: Counter, parts: list[str]) -> No
             )
 
 
+def with_names_of(old: Split, now: Split) -> Split:
+    """old's rows in old's order, each with the picture that has its content, label and part now: files may have got
+    other names since. Both must have one fingerprint."""
+    rows = list(zip(old.sha256, (p.label for p in old.pictures), old.part, strict=True))
+    here: dict[tuple[str, str, str], list[Picture]] = defaultdict(list)
+    for sha256, picture, part in zip(now.sha256, now.pictures, now.part, strict=True):
+        here[sha256, picture.label, part].append(picture)
+    pictures = [here[row].pop(0) for row in rows]
+    return replace(old, pictures=tuple(replace(p, part=part) for p, part in zip(pictures, old.part, strict=True)))
+
+
 def write_csv(split: Split, path: Path) -> None:
-    """One row a picture in order of name: part,label,name,sha256,group; UTF-8, RFC 4180 quoting."""
-    rows = sorted(zip(split.part, split.pictures, split.sha256, strict=True), key=lambda row: row[1].name)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for part, picture, sha256 in rows:
-            writer.writerow((part, picture.label, picture.name, sha256, picture.group or ""))
+    """One row a picture in the split's order: part,label,name,sha256,group; UTF-8, RFC 4180 quoting."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for part, picture, sha256 in zip(split.part, split.pictures, split.sha256, strict=True):
+        writer.writerow((part, picture.label, picture.name, sha256, picture.group or ""))
+    whole.write(path, file.getvalue())
 
 
 def read_csv(path: Path, root: Path | None = None) -> Split:

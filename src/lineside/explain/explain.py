@@ -33,6 +33,7 @@ class Written:
     page: Path
     first: Path  # the first layer's picture
     pictures: tuple[tuple[Explained, tuple[Path, ...]], ...]
+    refused: tuple[str, ...]  # a sentence for each picture that could not be explained
 
 
 def explain(
@@ -47,8 +48,8 @@ def explain(
 ) -> Written:
     """Write the maps and strips of images and the first layer into folder, and index.html with all of it.
 
-    category None: each picture's first answer. stage None: the last stage and a finer one. PictureError: not a picture;
-    SettingsError: no such class or stage, or folder can not be written.
+    category None: each picture's first answer. stage None: the last stage and a finer one. What is no picture, or one
+    too small, is in Written.refused. SettingsError: no such class or stage, or folder can not be written.
     """
     if category is not None and category not in subject.classes:
         near = get_close_matches(category, subject.classes, n=1)
@@ -56,11 +57,15 @@ def explain(
         raise SettingsError(f"class {category!r} is not in {subject.title}; {hint}")
     if stage is not None:
         above_of(subject.net, stage)
-    found = []
+    whole.free(folder / PAGE, whole.PAGE)
+    found, refused = [], []
     for i, path in enumerate(images):
-        found.append(_explain(subject, path, category, stage, np.random.default_rng((seed, i))))
+        try:
+            found.append(_explain(subject, path, category, stage, np.random.default_rng((seed, i))))
+        except PictureError as error:
+            refused.append(str(error))
         progress(i + 1, len(images), path.name)
-    return _write(folder, subject, found)
+    return _write(folder, subject, found, refused)
 
 
 def _explain(
@@ -68,7 +73,8 @@ def _explain(
 ) -> Explained:
     picture, least, net = load(path), subject.min_side_px, subject.net
     if min(picture.shape[:2]) < least:
-        raise PictureError("tiny", f"{path}: its shorter side is {min(picture.shape[:2])} px, the bundle asks {least}")
+        side = f"its shorter side is {min(picture.shape[:2])} px, the bundle asks {least}"
+        raise PictureError("tiny", f"{path}: {side}; give the picture as the camera takes it, or leave it out")
     with torch.no_grad():
         x = subject.prepare(torch.from_numpy(picture)[None])
         reached = outputs(net, x)
@@ -90,7 +96,7 @@ def _explain(
     )
 
 
-def _write(folder: Path, subject: Subject, found: list[Explained]) -> Written:
+def _write(folder: Path, subject: Subject, found: list[Explained], refused: list[str]) -> Written:
     first = first_layer.first_layer(subject.net)
     sheet = first_layer.picture(first)
     try:
@@ -102,12 +108,12 @@ def _write(folder: Path, subject: Subject, found: list[Explained]) -> Written:
             files = [_put(folder, f"{stem}.map-{m.stage}.png", laid) for m, laid, _ in one.maps]
             files += [_put(folder, f"{stem}.features-{s.stage}.png", s.picture) for s in one.strips]
             written.append((one, tuple(files)))
-        text = render(subject, first, sheet, found)
+        text = render(subject, first, sheet, found, refused)
         page = folder / PAGE
         whole.write(page, text)
     except OSError as error:
         raise SettingsError(f"{folder}: can not be written ({error.strerror}); name another folder with -o") from None
-    return Written(page, laid_out, tuple(written))
+    return Written(page, laid_out, tuple(written), tuple(refused))
 
 
 def _put(folder: Path, name: str, picture: np.ndarray) -> Path:

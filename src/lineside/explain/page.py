@@ -33,8 +33,10 @@ class Explained:
     strips: tuple[Strip, ...]
 
 
-def render(subject: Subject, first: FirstLayer, sheet: np.ndarray, found: Sequence[Explained]) -> str:
-    """The page as text. sheet: the first layer's picture."""
+def render(
+    subject: Subject, first: FirstLayer, sheet: np.ndarray, found: Sequence[Explained], refused: Sequence[str]
+) -> str:
+    """The page as text. sheet: the first layer's picture; refused: a sentence for each picture that is not on it."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -47,6 +49,7 @@ def render(subject: Subject, first: FirstLayer, sheet: np.ndarray, found: Sequen
         subject=subject,
         version=__version__,
         found=found,
+        refused=refused,
         scores=SCORES,
         sheet=inline(sheet),
         sheet_px=sheet.shape[1],

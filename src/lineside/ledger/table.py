@@ -202,6 +202,9 @@ def records(sheet: Sheet) -> list[dict[str, Any]]:
     return found
 
 
+CSV_HEAD = "net,path,kind,"  # what the CSV begins with
+
+
 def as_csv(sheets: Sequence[Sheet]) -> str:
     """One record a line of every sheet; (64, 56, 56) is written 64x56x56, all of the picture as "all"."""
     file = io.StringIO()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HEIGHT = 220
 BINS = 60  # of throughput over time
 OFTEN = 12  # ticks at most
+JSON_HEAD = '{\n "format": 1,\n "line":'  # what soak.json begins with
 
 
 def as_json(soak: Soak) -> str:

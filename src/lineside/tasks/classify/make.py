@@ -4,6 +4,7 @@ check (its errors end it) → split → decide every "auto" of the recipe → fi
 first checks, splits, decides and writes; the others read what it wrote from the run folder.
 """
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def _prepare(
     The run folder is this process's alone until held is closed.
     """
     beside(bundle)  # its name is refused before anything is read; so is a net's, or its weights'
+    _outside_data(source, bundle)
     if recipe.net != "auto":
         choose(recipe.net, find(recipe.net), recipe.weights)
     folder.refuse_what_is_no_bundle(folder.locate(bundle))
@@ -134,8 +136,9 @@ def _prepare(
     split = splitting.split(checkup, seed=recipe.seed)
     held.enter_context(alone(bundle))
     run = open_run(bundle, asked | {"data_sha256": split.fingerprint})
-    if run.decided() is not None:
+    if (decided := run.decided()) is not None:
         screen.say(f"going on with the unfinished run in {run.path}")
+        _follow_names(run, splitting.read_csv(run.split, Path(decided.root)), split, screen)
         return
     splitting.write_csv(split, run.split)
     width, height = checkup.size_px[:, 0], checkup.size_px[:, 1]
@@ -146,3 +149,29 @@ def _prepare(
     for sentence in why:
         screen.say(sentence)
     run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))
+
+
+def _outside_data(source: str, bundle: Path) -> None:
+    """SettingsError where bundle would be in the folder that is read: its samples would be pictures of a class."""
+    root = Path(os.path.realpath(source))
+    if root.is_dir() and any(root in place.parents for place in map(folder.locate, (bundle, beside(bundle).path))):
+        raise SettingsError(
+            f"-o {bundle}: is inside the data set {source}, whose folders are its classes; choose a place beside it, "
+            f"such as -o {root.parent / bundle.name}"
+        )
+
+
+def _follow_names(run: RunFolder, old: splitting.Split, now: splitting.Split, screen: Screen) -> None:
+    """A file that got another name since the run began is found by its content: each row keeps its place and part."""
+    if old.fingerprint != now.fingerprint:
+        raise TrainError(
+            f"{run.split}: is not the split that the run began with; move {run.path} away, and train from the beginning"
+        )
+    named = splitting.with_names_of(old, now)
+    moved = sum(a.name != b.name for a, b in zip(old.pictures, named.pictures, strict=True))
+    if named.pictures != old.pictures:
+        splitting.write_csv(named, run.split)
+    if moved:
+        screen.say(
+            f"{many(moved, 'picture')} got another name since the run began; contents decide, each keeps its part"
+        )
