@@ -135,6 +135,8 @@ def test_empty_and_absent_folders(tmp_path: Path) -> None:
         read(str(tmp_path))
     with pytest.raises(DataError, match="gone: is not there; give the data set's folder, its CSV"):
         read(str(tmp_path / "gone"))
+    with pytest.raises(DataError, match=r"DATA is empty .* \(\. is the one that you are in\)"):
+        read("")
     with pytest.raises(DataError, match=r"a.png: is neither a folder nor a .csv file"):
         read(str(put(tmp_path, "a.png", 1)))
     with pytest.raises(DataError, match="can not be opened"):

@@ -117,6 +117,13 @@ def test_a_second_run_goes_on_in_the_same_files(shop, capsys, monkeypatch):
     ("flags", "code", "says"),
     [
         (["--source", "folder:none"], 6, "folder:none: does not exist; expected a folder of pictures"),
+        (["--source", "folder:"], 2, "source: 'folder:': no path after the colon (was a variable of the"),
+        (["--source", "watch:"], 2, "expected watch:PATH, or watch:. for the folder that you are in"),
+        (["--source", "watch:#timeout_s=1"], 2, "expected watch:PATH"),
+        (["--source", "video:"], 2, "expected video:PATH"),
+        (["--source", "folder:parts", "--to", "csv:"], 2, "expected csv:PATH"),
+        (["--source", "folder:parts", "--gate", ""], 2, "a gate is written SCHEME:WHERE"),
+        (["--source", "folder:parts", "--store", ""], 2, "expected a file or postgresql://"),
         (["--source", "fodler:parts"], 2, "did you mean folder:parts?"),
         (["--source", "folder:parts", "--to", "cvs:x"], 2, "did you mean csv:x?"),
         (["--source", "folder:parts", "--store", "no/x.db"], 6, "the folder no does not exist; make it"),

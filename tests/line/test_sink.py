@@ -169,7 +169,7 @@ def test_no_sink_writes_into_the_bundle(tmp_path):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("csv:", r"'csv:': expected a file, such as csv:results\.csv"),
+        ("csv:", r"'csv:': no path after the colon .*; expected csv:PATH"),
         ("cvs:x", r"did you mean csv:x\?"),
         ("stdout:x", "takes nothing after the colon; a file is csv:PATH"),
         ("results.csv", "a sink is written SCHEME:WHERE, such as csv:PATH"),

@@ -87,6 +87,11 @@ def _read(source: str) -> Dataset:
         from lineside.data.read_nuts import read_nuts
 
         return read_nuts()
+    if not source:  # Path("") would be the folder that one happens to be in
+        raise DataError(
+            "DATA is empty (was a variable of the shell empty?); give the data set's folder (. is the one that you are "
+            "in), its CSV with path,label, or nuts:"
+        )
     path = Path(source)
     try:
         if path.is_dir():

@@ -20,6 +20,7 @@ from lineside.redact import redact
 T = TypeVar("T")
 PATHS = ("folder", "video", "csv")  # schemes where everything after the colon is a path
 PATHS_TO_HASH = ("watch", "genicam")  # a path up to the #
+FOLDERS = ("folder", "watch")  # Path("") is the folder that one happens to be in, so it must be said
 PATH_OPTIONS = ("pki", "users", "password_file", "secret_file", "ca", "cert", "key")
 
 
@@ -34,6 +35,13 @@ def split(url: str, schemes: Collection[str], kind: str, example: str) -> tuple[
         near = get_close_matches(scheme.lower(), schemes, n=1)
         hint = f"did you mean {redact(f'{near[0]}:{where}')}?" if near else f"known: {_all(schemes)}"
         raise SettingsError(f"{redact(url)!r}: no {kind} has the scheme {redact(scheme)!r}; {hint}")
+    path = where if scheme in PATHS else where.partition("#")[0]
+    if not path and scheme in (*PATHS, *FOLDERS):
+        here = f", or {scheme}:. for the folder that you are in" if scheme in FOLDERS else ""
+        raise SettingsError(
+            f"{redact(url)!r}: no path after the colon (was a variable of the shell empty?); expected "
+            f"{scheme}:PATH{here}"
+        )
     if not url.isprintable() and scheme not in PATHS:
         raise SettingsError(f"{redact(url)!r}: holds a character that can not be printed; expected an address")
     return scheme, where

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.bundle.folder import outside
-from lineside.errors import LineError, SettingsError
+from lineside.errors import LineError
 from lineside.line.sink.plant import Plant
 from lineside.line.sink.sink import COLUMNS, Sink, written
 from lineside.store.records import Inspection
@@ -44,7 +44,7 @@ def connect(url: str, where: str, bundle: Path | None, plant: Plant) -> Sink:
 
 def probe(url: str, where: str, bundle: Path | None) -> str:
     """Whether rows can be appended there; nothing is made or written."""
-    if where and not os.path.lexists(where):
+    if not os.path.lexists(where):
         folder = os.path.dirname(where) or "."
         if not os.access(folder, os.W_OK | os.X_OK):
             raise LineError(f"{url}: the folder {folder} is not there, or not ours to write; name a writable folder")
@@ -61,8 +61,6 @@ def probe(url: str, where: str, bundle: Path | None) -> str:
 
 
 def _open(url: str, where: str, bundle: Path | None, flags: int) -> int:
-    if not where:
-        raise SettingsError(f"{url!r}: expected a file, such as csv:results.csv")
     if bundle:
         outside(bundle, where)
     try:

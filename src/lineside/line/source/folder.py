@@ -23,7 +23,7 @@ from lineside.line.source.settings import Camera, refuse
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     refuse(url, camera, "a folder")
-    root = Path(where or ".")
+    root = Path(where)
     names, others = names_in(root)
     if not names:
         raise LineError(

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lineside.bundle.folder import Bundle
-from lineside.errors import LineError, SettingsError
+from lineside.errors import LineError
 from lineside.line.source.frame import Counts, Frame, Source
 from lineside.line.source.settings import Camera, refuse
 from lineside.line.source.stream import av_library, what
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
-    if not where:
-        raise SettingsError(f"{url!r}: expected video:PATH such as video:shift.mp4")
     refuse(url, camera, "a video file")
     path = Path(where)
     if not path.is_file():

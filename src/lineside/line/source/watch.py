@@ -48,7 +48,7 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
         from watchfiles import watch
     except ImportError:
         raise MissingExtra(url, "watchfiles", "watch") from None
-    root = Path(address or ".")
+    root = Path(address)
     names, _ = names_in(root)
     watcher = _Watcher(root, names, camera.timeout_s, watch, time.monotonic_ns)
     classes, known = frozenset(bundle.manifest.classes), known_to(bundle)
