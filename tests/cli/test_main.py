@@ -82,6 +82,13 @@ def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err.startswith("lineside: out/report.html: Read-only file system; look at")
 
 
+def test_a_name_in_an_error_does_not_steer_the_terminal(capsys):
+    assert main(["check", "\x1b[31mgone\x07"]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith(r"lineside: \x1b[31mgone\x07: is not there")
+    assert err.removesuffix("\n").isprintable()
+
+
 def test_a_demo_that_has_no_folder_to_write_to_says_so_before_it_begins(tmp_path, capsys):
     (tmp_path / "demo").write_text("mine")
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 2

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
+from rich.console import Console
 
 from lineside.evidence import charts
 from lineside.evidence.calibration import reliability
 from lineside.evidence.intervals import clopper_pearson, nothing
 from lineside.evidence.operating import choose
 from lineside.evidence.report import NOT_SHOWN, THUMB_BYTES, ClassLine, Line, Margins, Report, Shown, render, thumbnail
+from lineside.evidence.terminal import show
 
 margins = npst.arrays(np.float64, st.integers(0, 30), elements=st.floats(-1e4, 1e4) | st.sampled_from([np.nan, np.inf]))
 
@@ -77,6 +79,14 @@ def test_every_word_of_others_is_escaped():
     )
     assert "<b onload" not in text
     assert text.count("&lt;b onload=x&gt;&amp;") >= 18
+
+
+def test_no_word_of_others_steers_the_terminal():
+    evil, out = "\x1b[31mbad\x07", io.StringIO()
+    lines = (Line(f"recall of {evil}", evil, clopper_pearson(3, 4)),)
+    show(page(("a", "b"), title=evil, headline=evil, sentences=(evil,), lines=lines), Console(file=out, width=200))
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count(r"\x1b[31mbad\x07") == 5
 
 
 def test_many_classes_are_listed_not_drawn():

@@ -10,7 +10,7 @@ from lineside.cli.main import main
 from lineside.errors import SettingsError
 from lineside.store.history import Question, history, moment
 from lineside.store.open import open_store
-from tests.store.rows import WHEN, inspection, record
+from tests.store.rows import WHEN, event, inspection, record
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 
@@ -65,6 +65,24 @@ def test_table_and_json(path, capsys):
     assert [line.split()[2:5] for line in lines] == [["29", "reject", "decided"], ["30", "accept", "decided"]]
     assert main(["history", str(path), "--json", "--part", "5"]) == 0
     assert json.loads(capsys.readouterr().out)["sequence"] == 5
+
+
+def test_a_name_neither_steers_the_terminal_nor_tears_a_line(tmp_path, capsys):
+    evil = "\x1b[31mbad\x07\nrow\u202e"
+    engine = open_store(tmp_path / "line.db")
+    told = [inspection(1, label=evil, part_id=evil, detail=evil), event(1, who=evil, subject=evil, detail={evil: evil})]
+    record(engine, told)
+    engine.dispose()
+    for flags in ([], ["--events", "all"]):
+        assert main(["history", str(tmp_path / "line.db"), *flags]) == 0
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.isprintable()
+        assert line.count(r"\x1b[31mbad\x07\nrow\u202e") >= 2
+    assert main(["history", str(tmp_path / "line.db"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] == evil
+    assert main(["history", str(tmp_path / "line.db"), "--csv", str(tmp_path / "a.csv")]) == 0
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["label"] == evil
 
 
 def test_csv_and_parquet_hold_the_same(path, tmp_path):

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.explain.subject import is_net, subject
     from lineside.progress import bar, silent
     from lineside.settings import plain
+    from lineside.terminal import shown
 
     path = Path(args.what)
     folder = args.output or beside(path, ".explain")
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(page, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         for line in summary(written):
-            print(line)
+            print(shown(line))
         print(f"first layer: {written.first}")
         print(f"page: {written.page}")
     if written.refused:

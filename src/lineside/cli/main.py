@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from lineside import __version__
 from lineside.errors import LinesideError, MissingExtra, SettingsError
+from lineside.terminal import lines_shown
 
 VERBS = {  # verb: (module, what it does)
     "demo": ("lineside.cli.demo", "the whole chain on the built-in nuts, in under four minutes"),
@@ -113,7 +114,7 @@ EXTRA_OF = {  # what can be missing on a machine that runs only the running half
 
 
 def _say(error: LinesideError) -> int:
-    print(f"lineside: {error}", file=sys.stderr)
+    print(f"lineside: {lines_shown(str(error))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.bundle import signature
     from lineside.bundle.verify import verify
     from lineside.settings import plain
+    from lineside.terminal import shown
 
     checks = verify(args.bundle, signature.load_public(args.key) if args.key else None)
     good = all(check.ok for check in checks)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"bundle": str(args.bundle), "good": good, "checks": plain(checks)}, indent=1))
     else:
         for check in checks:
-            print(f"{'ok' if check.ok else 'NO':<4}{check.name:<11}{check.found}")
+            print(f"{'ok' if check.ok else 'NO':<4}{check.name:<11}{shown(check.found)}")
         print(f"{args.bundle}: {'good' if good else 'do not use it'}")
     return 0 if good else 1
 

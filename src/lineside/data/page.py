@@ -17,8 +17,8 @@ from lineside.data import picture
 from lineside.data.doctor import Checkup
 from lineside.data.finding import CODES, Finding, counts
 from lineside.data.read import PARTS, Picture
-from lineside.data.table import shown
 from lineside.errors import PictureError
+from lineside.terminal import shown
 
 THUMB_PX = 136  # longest side
 FINDINGS_SHOWN = 12  # a code

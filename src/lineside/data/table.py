@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lineside.data.doctor import Checkup
 from lineside.data.finding import CODES, counts, many
 from lineside.settings import plain
+from lineside.terminal import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,7 @@ def print_table(checkup: Checkup, console: "Console", left_out: str = "") -> Non
     dataset, label_count = checkup.dataset, Counter(p.label for p in checkup.pictures)
     console.print(
         Text(
-            f"{dataset.root}: {dataset.layout}, {len(dataset.pictures):,} pictures, "
+            f"{shown(str(dataset.root))}: {dataset.layout}, {len(dataset.pictures):,} pictures, "
             f"{len(checkup.pictures):,} readable, {len(label_count)} classes"
         ),
         soft_wrap=True,
@@ -75,11 +76,6 @@ def as_json(checkup: Checkup) -> str:
         indent=2,
         ensure_ascii=True,  # any terminal and any pipe can hold it
     )
-
-
-def shown(text: str) -> str:
-    """Text whose control characters can not steer a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _verdict(number: Counter, left_out: str) -> str:

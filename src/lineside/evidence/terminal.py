@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lineside.evidence.report import CONTRADICTED, NOT_SHOWN, SHOWN, Report
+from lineside.terminal import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,7 @@ def show(report: Report, console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=Text(report.title), title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, title=Text(shown(report.title)), title_justify="left", pad_edge=False)
     table.add_column("measure")
     for name in ("value", "95 % interval", "n"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -25,8 +26,8 @@ def show(report: Report, console: "Console") -> None:
         table.add_column("meaning", style="dim", no_wrap=True)
     for line in report.lines:
         cells = (line.name, line.value(), line.interval(), f"{line.estimate.n:,}", line.meaning)
-        table.add_row(*(Text(cell) for cell in cells[: 5 if wide else 4]))
+        table.add_row(*(Text(shown(cell)) for cell in cells[: 5 if wide else 4]))
     console.print(table)
-    console.print(Text(report.headline, style=f"bold {COLOURS.get(report.verdict, '')}".strip()))
+    console.print(Text(shown(report.headline), style=f"bold {COLOURS.get(report.verdict, '')}".strip()))
     for sentence in report.sentences:
-        console.print(Text(sentence))
+        console.print(Text(shown(sentence)))

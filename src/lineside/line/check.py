@@ -37,6 +37,7 @@ from lineside.line.source.frame import Frame, Source
 from lineside.line.tables import LineCamera, Web
 from lineside.redact import redact
 from lineside.store.look import look as look_at_store
+from lineside.terminal import shown
 
 DARK, BRIGHT = 5.0, 250.0  # mean of luma, 0 to 255: outside of these nobody could see a part
 GRACE_S = 5.0  # beyond timeout_s, for a picture
@@ -53,7 +54,7 @@ class Found:
     said: str
 
     def line(self) -> str:
-        return f"{'ok' if self.ok else 'failed'}: {self.what}: {self.said}"
+        return shown(f"{'ok' if self.ok else 'failed'}: {self.what}: {self.said}")
 
 
 def check(settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Iterator[Found]:

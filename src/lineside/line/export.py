@@ -15,6 +15,7 @@ from lineside.line.sink.csv import field, line
 from lineside.line.sink.sink import COLUMNS, EVENT_COLUMNS, scalar
 from lineside.store.history import Found
 from lineside.store.records import Event
+from lineside.terminal import shown
 
 GROUP = 10_000  # rows of a Parquet row group: what is in memory at once
 INSPECTIONS = (*COLUMNS, "override", "override_who", "override_why", "override_at")
@@ -85,7 +86,7 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
     """One line a part, for people."""
-    for row in rows:
+    for row in map(_shown, rows):
         margin = "" if row["margin"] is None else f"{row['margin']:+.2f}"
         said = f"{row['override']} by {row['override_who']}: {row['override_why']}" if row["override"] else ""
         rest = " ".join(f"{row['detail']} {said and '→ ' + said}".split())
@@ -97,10 +98,15 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 def event_table(rows: Iterable[Row]) -> Iterator[str]:
     """One line an event, for people."""
-    for row in rows:
+    for row in map(_shown, rows):
         detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
-        said = " ".join(f"{row['who']}: {detail}".split())
+        said = shown(" ".join(f"{row['who']}: {detail}".split()))
         yield f"{_when(row['at'])}  {row['kind']:<12} {row['subject']:<32}  {said}"
+
+
+def _shown(row: Row) -> Row:
+    """Names of parts and classes are foreign text: it must neither steer the terminal nor make a line of its own."""
+    return {column: shown(value) if isinstance(value, str) else value for column, value in row.items()}
 
 
 def _when(value: Any) -> str:

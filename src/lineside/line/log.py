@@ -31,6 +31,7 @@ from typing import Any
 from lineside.errors import SettingsError
 from lineside.line.said import Level, Said
 from lineside.line.tables import Log as LogSettings
+from lineside.terminal import shown
 
 ROOM = 4096  # records that may wait to be written
 CLOSE_S = 2.0  # for the last of them
@@ -182,7 +183,7 @@ def _text(values: Mapping[str, Any]) -> str:
     """One line for people: a control character of a name from outside must not make a line of its own."""
     part = f" (part {values['part_id']})" if values["part_id"] else ""
     line = f"{values['time']} {values['level']:<7} {values['line']} {values['event']}: {values['message']}{part}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown(line)
 
 
 def _json(values: Mapping[str, Any]) -> str:

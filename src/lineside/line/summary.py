@@ -18,6 +18,7 @@ from lineside.evidence.intervals import Estimate, clopper_pearson, proportion
 from lineside.line.events import DEADLINE, NOT_THE_PART, REASONS
 from lineside.line.latency import PERCENTILES, Histogram, Latency
 from lineside.line.source.frame import Frame
+from lineside.terminal import shown
 
 if TYPE_CHECKING:  # it imports SQLAlchemy
     from lineside.line.courier import Sent
@@ -201,7 +202,7 @@ def text(s: Summary) -> str:
             f"{s.learnt:,} parts not counted there: the bundle was trained or calibrated on these very pictures"
         )
     lines += [alarm.sentence() for alarm in s.alarms]
-    lines += ["", _table(s)]
+    lines += ["", *_table(s)]
     if s.max_behind_ms is not None and s.max_behind_ms > 1:
         lines.append(
             f"the line fell behind its triggers by up to {s.max_behind_ms:,.0f} ms (times count from the trigger)"
@@ -221,7 +222,7 @@ def text(s: Summary) -> str:
             + (f", {missed:,} NOT kept: {s.pictures.trouble or 'the disk could not follow'}" if missed else "")
         )
     lines += [_outbox(sent) for sent in s.outboxes]
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def _outbox(sent: "Sent") -> str:
@@ -237,7 +238,7 @@ def _outbox(sent: "Sent") -> str:
     return said + (f" ({sent.trouble})" if sent.trouble else "")
 
 
-def _table(s: Summary) -> str:
+def _table(s: Summary) -> list[str]:
     names = [*PERCENTILES, "max", "mean"]
     rows = [f"{'ms per part':<12}" + "".join(f"{name:>9}" for name in names) + f"{'n':>10}"]
     stages = [(stage, latency, STAGES[stage]) for stage, latency in s.latency_ms.items()]
@@ -247,7 +248,7 @@ def _table(s: Summary) -> str:
         values = [*latency.percentiles.values(), latency.max, latency.mean]
         numbers = "".join(f"{_ms(v):>9}" for v in values)
         rows.append(f"{stage:<12}{numbers}{latency.n:>10,}  {what}")
-    return "\n".join(rows)
+    return rows
 
 
 def _ms(value: float) -> str:
