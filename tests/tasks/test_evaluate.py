@@ -192,6 +192,18 @@ def test_a_promise_that_can_not_be_shown_is_an_honest_no(bundle, make, capsys):
     assert "(the bundle keeps its own operating point: the new one is not shown)" in capsys.readouterr().out
 
 
+def test_the_bundles_own_promise_that_is_not_shown_is_a_no_to_who_asks_for_it(bundle, make, change, capsys):
+    own = open_bundle(bundle).manifest.operating_point
+    change(bundle, operating_point=evaluate(bundle, str(make("new", NEW, seed=9)), max_escape=0.001).point)
+    data = str(make("other", {"blue": 6, "green": 6}, seed=33))
+    code, said = run(capsys, bundle, data)
+    assert (code, said["verdict"]) == (0, "not shown")
+    code, said = run(capsys, bundle, data, "--max-escape", 0.001)
+    assert (code, said["verdict"]) == (1, "not shown")
+    code, said = run(capsys, bundle, data, "--max-escape", own.max_escape)
+    assert (code, said["verdict"]) == (0, "shown")
+
+
 def test_test_can_contradict_what_calibrate_showed(bundle, make, capsys):
     """Bad parts that look good: another kind of defect than calibrate had."""
     data = make("new", {"blue": 20, "red": 5}, seed=10)

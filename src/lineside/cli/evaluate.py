@@ -9,7 +9,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a bundle: folder or .zip")
     parser.add_argument("data", metavar="DATA", help="folder per class, a CSV of path,label[,split,group], or nuts:")
     parser.add_argument(
-        "--max-escape", metavar="P", type=float, help="the most bad parts that may pass; default: as the bundle has it"
+        "--max-escape",
+        metavar="P",
+        type=float,
+        help="the most bad parts that may pass, exit 1 if that is not shown; default: as the bundle has it",
     )
     parser.add_argument("--confidence", metavar="C", type=float, help="how sure of that; default: as the bundle has it")
     parser.add_argument("-o", "--output", metavar="REPORT", type=Path, help="write the report here too")
