@@ -124,6 +124,18 @@ def locate(path: Path) -> Path:
         raise _cannot_read(path, error) from None
 
 
+def fixed(path: str | Path) -> str | None:
+    """Why we can not change the bundle at path, as far as its permissions say; None: they allow it.
+
+    A swap needs the folder around it, and what it replaces must be ours to remove.
+    """
+    place = locate(Path(path))
+    for one in (place, place.parent):
+        if not os.access(one, os.W_OK | (os.X_OK if one.is_dir() else 0)):
+            return f"{one} is not ours to write"
+    return None
+
+
 def beside(bundle: Path, ending: str) -> Path:
     """Where a file goes that belongs to a bundle but is none of its own: nuts.bundle, ".db" → nuts.bundle.db"""
     bundle = bundle.resolve() if bundle.name in ("", "..") else bundle
@@ -285,7 +297,7 @@ def _write(path: Path, files: Mapping[str, bytes], manifest: Manifest, signature
             ) from None
         raise BundleError(
             f"{path}: the bundle could not be written ({error.strerror or error}); nothing was changed: "
-            "what was there before is whole. Make room or choose another place with -o"
+            "what was there before is whole. Make room, or choose another place"
         ) from None
     return path
 

@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 1 where a promise was asked for by --max-escape and could not be shown, or test contradicts it."""
     import json
+    from dataclasses import replace
 
     from rich.console import Console
 
@@ -52,8 +53,10 @@ def run(args: argparse.Namespace) -> int:
     text = reports.render(page)
     try:
         kept, failed = store(evaluation, text), None
-    except BundleError as error:  # a read-only place, say: what was measured is told first
+    except BundleError as error:  # a full disk, say: what was measured is told first, and nothing that is not so
         kept, failed = False, error
+        evaluation = replace(evaluation, fixed="it could not be written")
+        text = reports.render(page := report(evaluation))
     place = args.output or (None if kept or failed else beside(args.bundle, ".report.html"))
     if place is not None:
         try:

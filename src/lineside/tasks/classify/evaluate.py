@@ -77,6 +77,7 @@ class Evaluation:
     calibrate_judged: Judged | None
     judged: Judged | None
     score: Score
+    fixed: str | None  # why the bundle can not be changed here; None: it can
     looks: int  # how often test pictures have been looked at, this time included
     seed: int
 
@@ -95,6 +96,8 @@ class Evaluation:
         """Why `store` leaves the bundle's report, metrics and operating point as they are; None: it does not."""
         if self.bundle.signature() is not None:
             return "the bundle is signed and was not changed"
+        if self.fixed is not None:
+            return f"the bundle was not changed: {self.fixed}"
         if self.point_is_new and self.point is not None and (self.contradicted or not self.point.shown):
             why = "contradicted by test" if self.contradicted else "not shown"
             return f"the bundle keeps its own operating point: the new one is {why}"
@@ -166,6 +169,7 @@ def evaluate(
             temperature=manifest.temperature,
             groups=new.groups,
         ),
+        fixed=folder.fixed(path),
         looks=manifest.evaluations + 1,
         seed=seed,
     )
@@ -200,7 +204,7 @@ def store(evaluation: Evaluation, page: str) -> bool:
     """Put report.html, the test metrics and the operating point into the bundle, and count the look.
 
     False where they are not put there; evaluation.not_stored says why. The look is counted all the same, but for a
-    signed bundle: what was signed stays what was signed.
+    signed bundle (what was signed stays what was signed) and one that can not be changed.
     """
     old, file = evaluation.manifest, evaluation.model.served.file
 
@@ -213,7 +217,7 @@ def store(evaluation: Evaluation, page: str) -> bool:
         return replace(now, evaluations=now.evaluations + 1)
 
     if evaluation.not_stored is not None:
-        if evaluation.bundle.signature() is None:
+        if evaluation.bundle.signature() is None and evaluation.fixed is None:
             folder.replace(evaluation.bundle.path, {}, unchanged)
         return False
     served, files = withdraw(evaluation.bundle) if evaluation.point_is_new else (old.served, {})

@@ -82,6 +82,11 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
     looked = f"Test pictures have been looked at {e.looks} time{'s' if e.looks > 1 else ''}, this one included."
     if e.bundle.signature() is not None:
         looked = f"The bundle is signed, so this look is not counted in it; {e.looks - 1} were counted before."
+    elif e.fixed is not None:
+        looked = (
+            f"The bundle was not changed ({e.fixed}), so neither this look nor what was measured is in it; "
+            f"{e.looks - 1} looks were counted before."
+        )
     if point is None or s.escape is None:
         sorts = "This bundle only sorts: no class is marked as one that may pass, so no part is ever accepted."
         return SORTS, f"{right}.", (sorts, unseen, looked)
@@ -230,6 +235,7 @@ def as_json(e: Evaluation, page: Report, where: str) -> dict:
         "confusion": e.score.confusion.tolist(),
         "engine_ms": {f"p{100 * q:g}": float(np.quantile(e.ms, q)) for q in (0.5, 0.95, 0.99)},
         "looks": e.looks,
+        "not_stored": e.not_stored,
         "seed": e.seed,
         "report": where,
     }
