@@ -166,3 +166,11 @@ def test_a_checksum_holds_every_value_together(good):
     for changed in ({"temperature": values["temperature"] + 1}, {"evaluations": 7}, {"checksum": "0" * 64}):
         with pytest.raises(BundleError, match="m: was changed or damaged: its checksum does not fit what it says"):
             manifest.read(text(good, **changed), "m")
+
+
+def test_a_manifest_without_its_checksum_is_refused(good):
+    values = json.loads(manifest.write(good))
+    for absent in ({}, {"checksum": None}):
+        rest = {key: value for key, value in values.items() if key != "checksum"} | absent
+        with pytest.raises(BundleError, match="m: has no checksum, so nobody can tell whether it was changed"):
+            manifest.read(json.dumps(rest).encode(), "m")

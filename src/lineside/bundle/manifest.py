@@ -215,7 +215,9 @@ def read(data: bytes, where: str) -> Manifest:
         manifest = settings.read(Manifest, values, where)
     except (SettingsError, OverflowError) as error:
         raise BundleError(f"{error}; a manifest is written by lineside, not by hand") from None
-    if written not in (None, _checksum(values)):  # none: written by a program of before the checksum
+    if written is None:
+        raise BundleError(f"{where}: has no checksum, so nobody can tell whether it was changed or damaged; {AGAIN}")
+    if written != _checksum(values):
         raise BundleError(f"{where}: was changed or damaged: its checksum does not fit what it says; {AGAIN}")
     return manifest
 
