@@ -283,7 +283,7 @@ def test_the_commands(bundle, trained, capsys, tmp_path):
 
     found = json.loads(capsys.readouterr().out)
     assert found["good"]
-    assert [one["name"] for one in found["checks"]] == ["format", "hashes", "signature", "samples"]
+    assert [one["name"] for one in found["checks"]] == ["format", "hashes", "signature", "evidence", "samples"]
 
 
 @needs_openvino

@@ -8,12 +8,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lineside.bundle.parity import Reference, write_reference
 from lineside.bundle.samples import EXPECTED, Sample, write_expected
 from lineside.cli import main as door
 from lineside.cli.main import main
-from tests.line.tiny import RED, logits_of, picture, png, write_bundle
+from lineside.evidence.operating import choose
+from lineside.tasks.classify.decode import margin
+from tests.line.tiny import BLUE, CLASSES, RED, logits_of, picture, png, write_bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,10 +25,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def good(tmp_path):
     """A bundle that verify finds good."""
-    logits = tuple(map(float, logits_of(picture(RED)[None])[0]))
-    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime float32": logits})]
-    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected)}
-    return write_bundle(tmp_path / "good.bundle", extra=extra)
+    logits = logits_of(np.stack([picture(RED), picture(BLUE)]))
+    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime float32": tuple(map(float, logits[0]))})]
+    truth = Reference(("red.png", "blue.png"), ("good", "bad"), CLASSES, ("good",), logits)
+    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected), "calibrate.csv": write_reference(truth)}
+    point = choose(margin(logits, [1]), np.array([True, False]), max_escape=0.1)
+    split = (("calibrate", "good", "red.png", "0" * 64, ""), ("calibrate", "bad", "blue.png", "1" * 64, ""))
+    return write_bundle(tmp_path / "good.bundle", split, extra=extra, operating_point=point)
 
 
 @pytest.fixture
@@ -60,21 +67,18 @@ def test_an_answer_that_the_disk_has_no_room_for_is_no_yes(request, which, code)
     assert ("lineside: No space left on device" in done.stderr) == (code == 2)
 
 
-def test_a_letter_that_the_terminal_lacks_loses_no_answer(tmp_path):
+def test_a_letter_that_the_terminal_lacks_loses_no_answer(tmp_path, good):
     """ISO-8859-1 has no ≤ and no Cyrillic."""
     done = lineside("verify", tmp_path / "деталь.bundle", stdout=subprocess.PIPE, encoding="ascii")
     assert (done.returncode, "Traceback" in done.stderr) == (4, False)
-    logits = tuple(map(float, logits_of(picture(RED)[None])[0]))
-    expected = [Sample("samples/00.png", "red.png", "good", {"onnxruntime float32": logits})]
-    extra = {"samples/00.png": png(RED), EXPECTED: write_expected(expected)}
-    write_bundle(tmp_path / "деталь.bundle", extra=extra)
+    good.rename(tmp_path / "деталь.bundle")
     done = lineside("verify", tmp_path / "деталь.bundle", stdout=subprocess.PIPE, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert r"\u0434\u0435\u0442\u0430\u043b\u044c.bundle: good" in done.stdout
 
 
 def test_what_the_system_refuses_is_a_sentence(monkeypatch, capsys, tmp_path):
-    def refused(path, key):
+    def refused(path, key, more):
         raise OSError(errno.EROFS, "Read-only file system", "out/report.html")
 
     monkeypatch.setattr("lineside.bundle.verify.verify", refused)
@@ -141,7 +145,7 @@ def test_every_package_of_an_extra_is_known_by_its_module():
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys, tmp_path):
-    def missing(path, key):
+    def missing(path, key, more):
         raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib.pyplot")
 
     monkeypatch.setattr("lineside.bundle.verify.verify", missing)

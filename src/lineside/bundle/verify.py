@@ -3,15 +3,17 @@
     format      manifest.json is of a format and task of this program; nothing unlisted, no link, no pickle by name
     hashes      every file has the sha256 that the manifest says, and none is a pickle by content
     signature   manifest.json is signed; by the key asked for, if one was
+    more        what the caller adds, by name: of a task, say, whether the operating point is what calibrate.csv gives
     samples     samples/ through every engine that the bundle serves and this machine has: each score within
                 samples.TOLERANCE of what that engine answered when parity accepted it, the same label
 
 A check that could not be run because one before it failed is not listed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +30,8 @@ from lineside.errors import BundleError, LinesideError, MissingExtra
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+NO_MORE: Mapping[str, Callable[[Bundle], str]] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -36,20 +40,27 @@ class Check:
     found: str
 
 
-def verify(path: str | Path, key: "Ed25519PublicKey | None" = None) -> list[Check]:
+def verify(
+    path: str | Path, key: "Ed25519PublicKey | None" = None, more: Mapping[str, Callable[[Bundle], str]] = NO_MORE
+) -> list[Check]:
     """Every check of the bundle at path; it is good if all are ok. key: the public key that must have signed it.
+
+    more: further checks by name; each says what it found, or raises BundleError.
 
     BundleError only where there is nothing to check: no bundle at path, or one that can't be opened at all.
     """
-    return steady(path, lambda bundle: _every(bundle, key), whole=lambda checks: all(check.ok for check in checks))
+    return steady(
+        path, lambda bundle: _every(bundle, key, more), whole=lambda checks: all(check.ok for check in checks)
+    )
 
 
-def _every(bundle: Bundle, key: "Ed25519PublicKey | None") -> list[Check]:
+def _every(bundle: Bundle, key: "Ed25519PublicKey | None", more: Mapping[str, Callable[[Bundle], str]]) -> list[Check]:
     manifest = bundle.manifest
     checks = [Check("format", True, f"format {manifest.format}, {manifest.task}, {len(bundle.names)} files, no more")]
     hashes = _check("hashes", lambda: _hashes(bundle))
     checks += [hashes, _check("signature", lambda: _signature(bundle, key))]
     if hashes.ok:
+        checks += [_check(name, lambda job=job: job(bundle)) for name, job in more.items()]
         checks.append(_check("samples", lambda: _samples(bundle)))
     return checks
 

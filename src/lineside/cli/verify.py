@@ -31,9 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from lineside.bundle import signature
     from lineside.bundle.verify import verify
     from lineside.settings import plain
+    from lineside.tasks.classify.backed import backed
     from lineside.terminal import shown
 
-    checks = verify(args.bundle, signature.load_public(args.key) if args.key else None)
+    checks = verify(args.bundle, signature.load_public(args.key) if args.key else None, {"evidence": backed})
     good = all(check.ok for check in checks)
     if args.json:
         print(json.dumps({"bundle": str(args.bundle), "good": good, "checks": plain(checks)}, indent=1))

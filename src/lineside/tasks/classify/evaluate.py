@@ -189,13 +189,26 @@ def operating_point(
         return None
     if own is not None and max_escape in (None, own.max_escape) and confidence in (None, own.confidence):
         return own
+    return from_calibrate(
+        manifest,
+        calibrate,
+        max_escape if max_escape is not None else own.max_escape if own else operating.MAX_ESCAPE,
+        confidence if confidence is not None else own.confidence if own else operating.CONFIDENCE,
+        own.max_overkill if own else operating.MAX_OVERKILL,
+    )
+
+
+def from_calibrate(
+    manifest: Manifest, calibrate: Calibrate, max_escape: float, confidence: float, max_overkill: float
+) -> OperatingPoint:
+    """The operating point that this promise has on the calibrate answers that a bundle keeps."""
     accept = [manifest.classes.index(name) for name in manifest.accept]
     return operating.choose(
         margin(calibrate.logits, accept),
         np.isin(calibrate.labels, accept),
-        max_escape=max_escape if max_escape is not None else own.max_escape if own else operating.MAX_ESCAPE,
-        confidence=confidence if confidence is not None else own.confidence if own else operating.CONFIDENCE,
-        max_overkill=own.max_overkill if own else operating.MAX_OVERKILL,
+        max_escape=max_escape,
+        confidence=confidence,
+        max_overkill=max_overkill,
         groups=calibrate.groups,
     )
 
