@@ -86,10 +86,11 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
     """One line a part, for people."""
-    for row in map(_shown, rows):
+    for raw in rows:
+        row = _shown(raw)
         margin = "" if row["margin"] is None else f"{row['margin']:+.2f}"
-        said = f"{row['override']} by {row['override_who']}: {row['override_why']}" if row["override"] else ""
-        rest = " ".join(f"{row['detail']} {said and '→ ' + said}".split())
+        said = f"{raw['override']} by {raw['override_who']}: {raw['override_why']}" if raw["override"] else ""
+        rest = shown(" ".join(f"{raw['detail']} {said and '→ ' + said}".split()))  # a person's lines are one here
         yield (
             f"{_when(row['decided'])}  {row['part_id']:<14} {row['verdict']:<7} {row['reason']:<10} "
             f"{row['label'] or '':<12} {margin:>7}  {row['id']}  {rest}"
@@ -98,9 +99,10 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
 
 def event_table(rows: Iterable[Row]) -> Iterator[str]:
     """One line an event, for people."""
-    for row in map(_shown, rows):
+    for raw in rows:
+        row = _shown(raw)
         detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items())
-        said = shown(" ".join(f"{row['who']}: {detail}".split()))
+        said = shown(" ".join(f"{raw['who']}: {detail}".split()))
         yield f"{_when(row['at'])}  {row['kind']:<12} {row['subject']:<32}  {said}"
 
 
