@@ -141,7 +141,6 @@ def compare(
     else:
         is_label = np.array([truth.classes.index(label) for label in truth.labels])
         was_right, right = was == is_label, now == is_label
-    gain = right.astype(int) - was_right
     flips = (was != now) | (was_verdict != verdict)
     order = np.lexsort((-score_move, ~flips))[:WORST]
     say = [*truth.classes, "no finite answer"]
@@ -170,16 +169,18 @@ def compare(
         worst=worst,
         ms_median=float(np.median(ms)),
         ms_p95=float(np.quantile(ms, 0.95)),
-        paired=None
-        if precision == "float32"
-        else noninferior(
-            int((gain < 0).sum()), int((gain > 0).sum()), len(gain), MARGIN, CONFIDENCE, _witnesses(truth, logits, gain)
-        ),
+        paired=None if precision == "float32" else _paired(truth, logits, right.astype(int) - was_right),
     )
 
 
+def _paired(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> Verdict:
+    """The paired test on decisions; gain (n,): -1 lost, 0 the same, 1 won."""
+    lost, won = int((gain < 0).sum()), int((gain > 0).sum())
+    return noninferior(lost, won, len(gain), MARGIN, CONFIDENCE, _witnesses(truth, logits, gain))
+
+
 def _witnesses(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> float | None:
-    """As many independent pictures as these are worth where some come in lots; gain (n,) is -1 lost, 1 won.
+    """As many independent pictures as these are worth where some come in lots; gain as in _paired.
 
     Lots are lost whole where their pictures stand equally near the threshold, or are moved alike: the least of what
     they are worth by their leads (within what they are, as in the operating point), by the moves, and by the losses.
