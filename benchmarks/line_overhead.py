@@ -3,7 +3,8 @@
     python -m benchmarks.line_overhead [--rounds 9] [--parts 120]
 
 Engine: EfficientNet-Lite0 (the quickest net here, so the hardest case) and ResNet-50 as a bundle has them (one graph
-from raw pictures; random weights: they cost the same), ONNX Runtime, float32, all cores. In every round the bare
+from raw pictures; random weights: they cost the same), ONNX Runtime, float32, on all cores, where whatever the line
+does takes time from the engine, or on one, where another is free for it. In every round the bare
 engine, the loop that a user would write instead (OpenCV's BGR pictures to RGB, ONNX Runtime with the same file and its
 own defaults, a threshold, a row of CSV: no store, no deadline, nobody told) and the whole line (station, journal,
 SQLite store with synchronous = FULL, CSV sink) take the same pictures, so that all see the same load of the machine.
@@ -32,10 +33,13 @@ import numpy as np
 from benchmarks import record
 
 LITE, HEAVY = "efficientnet_lite0", "resnet50"
-ROWS = {  # net, height, width
-    "192 x 192": (LITE, 192, 192),
-    "1 megapixel": (LITE, 1000, 1000),
-    "1 megapixel, ResNet-50": (HEAVY, 1000, 1000),
+ALL, ONE = None, 1  # the engine's threads
+ROWS = {  # net, height, width, threads of engine and loop
+    "192 x 192": (LITE, 192, 192, ALL),
+    "1 megapixel": (LITE, 1000, 1000, ALL),
+    "1 megapixel, ResNet-50": (HEAVY, 1000, 1000, ALL),
+    "192 x 192, engine on one core": (LITE, 192, 192, ONE),
+    "1 megapixel, engine on one core": (LITE, 1000, 1000, ONE),
 }
 CLASSES = ("defective", "good")
 
@@ -51,7 +55,7 @@ def export(path: Path, name: str = LITE) -> None:
     path.write_bytes(to_onnx(net.build(len(CLASSES)).eval(), entry, 1.0))
 
 
-def model(graph: bytes):
+def model(graph: bytes, threads: int | None):
     from lineside.bundle.engine import open_model
     from lineside.bundle.manifest import Data, Input, Manifest, Served
     from lineside.bundle.model import Model
@@ -73,15 +77,17 @@ def model(graph: bytes):
         files={"model.onnx": "0" * 64},
         operating_point=choose(margins, margins > 0, max_escape=0.05),
     )
-    return Model(Path("lite0.bundle"), manifest, "0" * 64, served, open_model("onnxruntime", graph, "float32"))
+    return Model(Path("lite0.bundle"), manifest, "0" * 64, served, open_model("onnxruntime", graph, "float32", threads))
 
 
-def plain(graph: Path, pictures: list[np.ndarray], log: Path):
+def plain(graph: Path, pictures: list[np.ndarray], log: Path, threads: int | None):
     """parts → parts/s of the loop that a user would write."""
     import cv2
     import onnxruntime as ort
 
-    session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: ONNX Runtime's own default
+    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     seen = [cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) for picture in pictures]  # as OpenCV's cameras give them
 
     def loop(parts: int) -> float:
@@ -100,7 +106,7 @@ def plain(graph: Path, pictures: list[np.ndarray], log: Path):
     return loop
 
 
-def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Path) -> dict:
+def measure(net: str, size: tuple[int, int], threads: int | None, rounds: int, parts: int, folder: Path) -> dict:
     from lineside.line.pace import Pace
     from lineside.line.run import run
     from lineside.line.sink.catalog import open_sink
@@ -110,18 +116,18 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
     from lineside.store.journal import memory
     from lineside.store.open import open_store
 
-    name = f"{net}-{size[0]}"
+    name = f"{net}-{size[0]}-{threads or 'all'}"
     graph = folder / f"{name}.onnx"
     worker = multiprocessing.get_context("spawn").Process(target=export, args=(graph, net))
     worker.start()
     worker.join()
-    engine = model(graph.read_bytes())
+    engine = model(graph.read_bytes(), threads)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for _ in range(8)]
     told: list = []
     sinks = [open_sink(f"csv:{folder}/{name}.csv"), Sink("list:", told.extend, lambda: None)]
     store = open_store(folder / f"{name}.db")
-    loop = plain(graph, pictures, folder / "plain.csv") if find_spec("cv2") else None
+    loop = plain(graph, pictures, folder / "plain.csv", threads) if find_spec("cv2") else None
     bare_ms: list[float] = []
     loop_ms: list[float] = []
     shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
@@ -152,6 +158,7 @@ def measure(net: str, size: tuple[int, int], rounds: int, parts: int, folder: Pa
     return {
         "net": net,
         "picture": list(size),
+        "engine_threads": threads or "all cores",
         "parts": len(over),
         "rounds": rounds,
         "bare_engine_ms_median": round(float(np.median(bare_ms)), 3),
@@ -219,8 +226,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=".") as folder:
         rows = {
-            name: measure(net, (height, width), args.rounds, args.parts, Path(folder))
-            for name, (net, height, width) in ROWS.items()
+            name: measure(net, (height, width), threads, args.rounds, args.parts, Path(folder))
+            for name, (net, height, width, threads) in ROWS.items()
         }
         rows["commit_ms"] = commits(Path(folder))
     packages = ("numpy", "onnxruntime", "sqlalchemy")

@@ -39,7 +39,16 @@ def write(name: str, what: str, rows: Any, packages: tuple[str, ...]) -> Path:
     return path
 
 
-def rows(name: str) -> list[Any]:
-    """The rows of an earlier result, [] if there is none: a benchmark that is run in parts keeps the others'."""
+def rows(name: str) -> Any:
+    """The rows of an earlier result, [] if there is none: a benchmark that is run in parts keeps the others'.
+
+    Each then says in "measured" when and where that was, for the file's own date and machine are the latest part's.
+    """
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else []
+    if not path.is_file():
+        return []
+    earlier = json.loads(path.read_text())
+    kept = earlier["rows"]
+    for row in kept if isinstance(kept, list) else []:
+        row.setdefault("measured", {key: earlier[key] for key in ("date", "machine", "versions")})
+    return kept

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import beta, binomtest, norm
 
 from lineside.errors import SettingsError
-from lineside.evidence.intervals import parts_to_show, upper_bound
+from lineside.evidence.intervals import clopper_pearson, parts_to_show, upper_bound
 from lineside.evidence.operating import OperatingPoint, choose, numbered, rank, zone, zones
 from lineside.settings import plain, read
 
@@ -265,6 +265,25 @@ def test_parts_of_one_lot_are_not_independent_witnesses():
     assert grouped.escape_bound > alone.escape_bound
     mixed = choose(rng.permutation(tied), bad, max_escape=0.01, groups=lots)
     assert mixed.n_bad_effective > 300
+
+
+def test_lots_widen_the_rates_of_calibrate():
+    """24 lots of 10 good parts, each lot as one: what is rejected and held is known as of 24 parts, not of 240."""
+    rng = np.random.default_rng(4)
+    margins = np.concatenate([np.repeat(rng.normal(1, 2, 24), 10), rng.normal(-1, 1.5, 200)])
+    good, lots = np.arange(440) < 240, [f"lot {i // 10}" if i < 240 else None for i in range(440)]
+    alone, same, tied = (choose(margins, good, max_escape=0.05, groups=g) for g in (None, [None] * 440, lots))
+    assert same == alone
+    assert alone.overkill.method == "Clopper-Pearson"
+    for one, said, word in (
+        (tied.hold_rate, zones(margins, tied), "hold"),
+        (tied.overkill, zones(margins[good], tied), "reject"),
+    ):
+        exact = clopper_pearson(np.count_nonzero(said == word), len(said))
+        assert (one.value, one.n) == (exact.value, exact.n)
+        assert one.high - one.low > 2 * (exact.high - exact.low)
+    assert tied.hold_rate.value > 0.5
+    assert tied.overkill.value == 0 < 0.14 < tied.overkill.high  # as 0 of 24
 
 
 def test_the_promise_is_kept_where_lots_differ():

@@ -41,6 +41,17 @@ def test_another_promise_that_evaluate_stored_is_backed(bundle, make, capsys):
     assert "the promise is shown" in backed(open_bundle(bundle))
 
 
+def test_an_interval_made_another_way_is_not_compared_but_its_rate_is(bundle):
+    own = open_bundle(bundle).manifest.operating_point
+    older = replace(own.overkill, low=0.0, high=0.5, method="Wilson")
+    folder.replace(bundle, {}, lambda now: replace(now, operating_point=replace(own, overkill=older)))
+    backed(open_bundle(bundle))
+    lower = replace(older, value=0.25)
+    folder.replace(bundle, {}, lambda now: replace(now, operating_point=replace(own, overkill=lower)))
+    with pytest.raises(BundleError, match=r"operating_point\.overkill\.value is 0\.25"):
+        backed(open_bundle(bundle))
+
+
 def test_lots_count_as_they_did_when_it_was_made(bundle):
     """In lots calibrate's parts are fewer witnesses: another point, and the same one again out of what is kept."""
     from lineside.tasks.classify.evaluate import from_calibrate, kept

@@ -278,7 +278,8 @@ def test_a_signed_bundle_is_not_changed(bundle, make, capsys, tmp_path):
     assert code == 0
     assert open_bundle(bundle).sha256 == before
     assert said["report"] == str(bundle.with_name("colour.bundle.report.html"))
-    assert "The bundle is signed" in bundle.with_name("colour.bundle.report.html").read_text("utf-8")
+    page = bundle.with_name("colour.bundle.report.html").read_text("utf-8")
+    assert "The bundle was not changed (it is signed)" in page
 
 
 def test_a_bundle_that_only_sorts(sorter, make, capsys):

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.progress import bar
     from lineside.tasks.classify.combine import combine
     from lineside.tasks.classify.gain import as_json, table
+    from lineside.terminal import lines_shown, shown
 
     done = combine(
         args.bundles,
@@ -50,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(done), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        print(table(done.rows))
-        print(done.sentence())
+        print(lines_shown(table(done.rows)))
+        print(shown(done.sentence()))
         print(point.sentence() if point else "the bundles only sort, and so does this one: the line can't accept")
         if done.contradicted and done.escape is not None:
             print(f"CONTRADICTED by test: escape {done.escape.percent()}; do not use this operating point")
-        print(f"bundle: {done.path}\nnext:   lineside evaluate {done.path} {args.data}")
+        print(shown(f"bundle: {done.path}"))
+        print(shown(f"next:   lineside evaluate {done.path} {args.data}"))
     return 1 if done.contradicted else 0

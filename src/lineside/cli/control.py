@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.line.desk import Request, send
     from lineside.line.settings import read_line
     from lineside.settings import plain
+    from lineside.terminal import shown
 
     socket = read_line(args.line).control.socket
     if socket is None:
@@ -44,5 +45,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         stands = ", product ".join(word for word in (reply.state, reply.product) if word)
         stands += f": {reply.detail}" if reply.detail else ""
-        print("\n".join(line for line in (reply.refused and f"refused: {reply.refused}", stands) if line))
+        for line in (reply.refused and f"refused: {reply.refused}", stands):
+            if line:
+                print(shown(line))
     return 1 if reply.refused else 0

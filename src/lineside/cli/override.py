@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lineside.store.open import open_store
     from lineside.store.override import override
+    from lineside.terminal import shown
 
     engine = open_store(args.store, make=False)
     try:
@@ -32,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     finally:
         engine.dispose()
     detail = done.event.detail
-    print(
-        f"{args.result}: {detail['before']} → {detail['verdict']} (the machine: {detail['machine']}), {done.event.who}"
-    )
-    for key in done.told:
-        print(f"{key}: waits in the outbox as event {done.event.id}; a line with this sink sends it")
-    for key in done.untold:
-        print(f"{key}: knows the result and is NOT told, it takes no events; add events=true to the sink's URL")
+    said = [
+        f"{args.result}: {detail['before']} → {detail['verdict']} (the machine: {detail['machine']}), {done.event.who}",
+        *(f"{key}: waits in the outbox as event {done.event.id}; a line with this sink sends it" for key in done.told),
+        *(
+            f"{key}: knows the result and is NOT told, it takes no events; add events=true to the sink's URL"
+            for key in done.untold
+        ),
+    ]
+    for line in said:
+        print(shown(line))
     return 0

@@ -77,10 +77,10 @@ def run(args: argparse.Namespace) -> int:
             if timer:
                 timer.cancel()
     numbers = soak_page.as_json(found)
+    out = sys.stderr if any(url.startswith("stdout:") for url in settings.sinks) else sys.stdout
+    print(numbers if args.json else f"{text(found.summary)}\n\n{soak_page.text(found)}", file=out)  # before the disk
     whole.output(args.output, soak_page.render(found), whole.PAGE)
     whole.output(beside, numbers, soak_page.JSON_HEAD)
-    out = sys.stderr if any(url.startswith("stdout:") for url in settings.sinks) else sys.stdout
-    print(numbers if args.json else f"{text(found.summary)}\n\n{soak_page.text(found)}", file=out)
     if args.keep:
         for bundle in bundles:
             keep(bundle, found, numbers, sign)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside.errors import SettingsError
-from lineside.evidence.intervals import Estimate, clopper_pearson, parts_to_show
+from lineside.evidence.intervals import Estimate, parts_to_show, proportion
 from lineside.evidence.lots import worth
 
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
@@ -50,8 +50,8 @@ class OperatingPoint:
     overkill_shown: bool
     overkill_bound: float
     more_good_needed: int
-    hold_rate: Estimate  # of all parts of calibrate; two-sided 95 %, seen where the thresholds were chosen
-    overkill: Estimate  # of the good parts of calibrate
+    hold_rate: Estimate  # of all parts of calibrate; two-sided 95 %, lots heeded, seen where the thresholds were chosen
+    overkill: Estimate  # of the good parts of calibrate, likewise
     n_bad_effective: float  # n_bad, or what it is worth where bad parts come in lots (groups)
     n_good_effective: float
 
@@ -112,10 +112,14 @@ def choose(
         place = min(max(rejected_good - unusable_good, 1), len(good))
         reject_below = min(accept_at, -_above(-np.sort(good)[place - 1], -everyone))
 
-    overkill = int(np.count_nonzero(good < reject_below)) + unusable_good
-    held = int(np.count_nonzero((everyone >= reject_below) & (everyone < accept_at)))
-    if held == 0:  # both thresholds stand in one gap: a hold zone would hold nothing that was ever seen
-        reject_below = accept_at
+    if not np.any((everyone >= reject_below) & (everyone < accept_at)):
+        reject_below = accept_at  # both stand in one gap: a hold zone would hold nothing that was ever seen
+    verdict = _verdicts(margins, accept_at, reject_below)
+
+    def rate(said: str, among: np.ndarray) -> Estimate:
+        tied = None if lots is None else lots[among]
+        return proportion(verdict[among] == said, rng=np.random.default_rng(0), groups=tied)
+
     overkill_rank = max(rejected_good, 1) if unusable_good < max(rejected_good, 1) else unusable_good + 1
     return OperatingPoint(
         max_escape=max_escape,
@@ -132,8 +136,8 @@ def choose(
         overkill_shown=rejected_good > 0 and unusable_good < rejected_good,
         overkill_bound=_bound(overkill_rank, int(good_effective), confidence),
         more_good_needed=_more(rejected_good > 0, n_good, good_effective, max_overkill, confidence),
-        hold_rate=clopper_pearson(held, n_bad + n_good),
-        overkill=clopper_pearson(overkill, n_good),
+        hold_rate=rate(HOLD, np.ones(len(margins), bool)),
+        overkill=rate(REJECT, is_good),
         n_bad_effective=bad_effective,
         n_good_effective=good_effective,
     )
@@ -148,11 +152,7 @@ def check_promise(max_escape: float, confidence: float, max_overkill: float = MA
 
 def zones(margins: np.ndarray, point: OperatingPoint) -> np.ndarray:
     """The verdict of every margin (N,): "accept", "hold" or "reject"; not finite -> reject. The same rule as `zone`."""
-    margins = np.asarray(margins, np.float64)
-    finite = np.isfinite(margins)
-    verdicts = np.where(finite & (margins >= point.reject_below), HOLD, REJECT)
-    verdicts[finite & (margins >= point.accept_at)] = ACCEPT
-    return verdicts
+    return _verdicts(np.asarray(margins, np.float64), point.accept_at, point.reject_below)
 
 
 def zone(margin: float, accept_at: float, reject_below: float) -> str:
@@ -160,6 +160,13 @@ def zone(margin: float, accept_at: float, reject_below: float) -> str:
     if accept_at <= margin < float("inf"):
         return ACCEPT
     return HOLD if reject_below <= margin < accept_at else REJECT
+
+
+def _verdicts(margins: np.ndarray, accept_at: float, reject_below: float) -> np.ndarray:
+    finite = np.isfinite(margins)
+    verdicts = np.where(finite & (margins >= reject_below), HOLD, REJECT)
+    verdicts[finite & (margins >= accept_at)] = ACCEPT
+    return verdicts
 
 
 def numbered(groups: Sequence[str | None] | np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 The promise (max_escape, confidence, max_overkill), the logits of calibrate.csv and the groups of split.csv go through
 operating.choose again. Thresholds, what is shown, bounds and rates must be those of the manifest, to 1e-9: another
-machine may round a logarithm otherwise. It finds a manifest that was edited, not a forger, who can edit calibrate.csv
-too: that is what a signature is for.
+machine may round a logarithm otherwise. The interval of a rate is compared where both were made by one method; it
+decides nothing, and a later Lineside may know a better one. It finds a manifest that was edited, not a forger, who can
+edit calibrate.csv too: that is what a signature is for.
 """
 
 import math
@@ -39,6 +40,8 @@ def backed(bundle: Bundle) -> str:
 
 def _pairs(prefix: str, says: dict[str, Any], gives: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     rows: list[tuple[str, Any, Any]] = []
+    if says.get("method") != gives.get("method"):  # a rate, its interval made another way
+        says = {name: says[name] for name in ("value", "n")}
     for name, one in says.items():
         other = gives[name]
         rows += _pairs(f"{name}.", one, other) if isinstance(one, dict) else [(f"{prefix}{name}", one, other)]

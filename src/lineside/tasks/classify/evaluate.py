@@ -77,7 +77,7 @@ class Evaluation:
     calibrate_judged: Judged | None
     judged: Judged | None
     score: Score
-    fixed: str | None  # why the bundle can not be changed here; None: it can
+    fixed: str | None  # why the bundle stays as it is: signed, or not ours to write; None: it may change
     looks: int  # how often test pictures have been looked at, this time included
     seed: int
 
@@ -94,8 +94,6 @@ class Evaluation:
     @property
     def not_stored(self) -> str | None:
         """Why `store` leaves the bundle's report, metrics and operating point as they are; None: it does not."""
-        if self.bundle.signature() is not None:
-            return "the bundle is signed and was not changed"
         if self.fixed is not None:
             return f"the bundle was not changed: {self.fixed}"
         if self.point_is_new and self.point is not None and (self.contradicted or not self.point.shown):
@@ -169,7 +167,7 @@ def evaluate(
             temperature=manifest.temperature,
             groups=new.groups,
         ),
-        fixed=folder.fixed(path),
+        fixed="it is signed" if bundle.signature() is not None else folder.fixed(path),
         looks=manifest.evaluations + 1,
         seed=seed,
     )
@@ -230,7 +228,7 @@ def store(evaluation: Evaluation, page: str) -> bool:
         return replace(now, evaluations=now.evaluations + 1)
 
     if evaluation.not_stored is not None:
-        if evaluation.bundle.signature() is None and evaluation.fixed is None:
+        if evaluation.fixed is None:
             folder.replace(evaluation.bundle.path, {}, unchanged)
         return False
     served, files = withdraw(evaluation.bundle) if evaluation.point_is_new else (old.served, {})

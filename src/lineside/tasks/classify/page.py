@@ -80,9 +80,7 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
         f"{len(e.unseen.nearly_seen):,} nearly the same as those or of their lots)."
     )
     looked = f"Test pictures have been looked at {e.looks} time{'s' if e.looks > 1 else ''}, this one included."
-    if e.bundle.signature() is not None:
-        looked = f"The bundle is signed, so this look is not counted in it; {e.looks - 1} were counted before."
-    elif e.fixed is not None:
+    if e.fixed is not None:
         looked = (
             f"The bundle was not changed ({e.fixed}), so neither this look nor what was measured is in it; "
             f"{e.looks - 1} looks were counted before."
