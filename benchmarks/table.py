@@ -28,14 +28,35 @@ def table(head: str, lines: list[str]) -> list[str]:
 
 
 def accuracy() -> list[str]:
-    names = ("top-1", "macro recall", "escape", "overkill", "hold")
-    lines = [
-        f"| {row['data']} | {row['pictures']['test']:,} | "
-        + " | ".join(rate(row["metrics"].get(f"test {name}")) for name in names)
-        + f" | {row['train_s']:.0f} s |"
-        for row in rows("accuracy")
-    ]
-    return table("| data | test n | top-1 | balanced accuracy | escape | overkill | held | training |", lines)
+    lines = []
+    for row in rows("accuracy"):
+        found = row["metrics"]
+        cells = (
+            row["data"],
+            f"{row['pictures']['test']:,}",
+            rate(found["test top-1"]),
+            rate(found["test macro recall"]),
+            promise(row["operating_point"]),
+            among(found.get("test escape")),
+            *(rate(found.get(f"test {name}")) for name in ("good accepted", "overkill", "hold")),
+            f"{row['train_s']:.0f} s",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    what = ("data", "test n", "top-1", "balanced accuracy", "promised escape", "escape on test", "good accepted")
+    return table(f"| {' | '.join((*what, 'overkill', 'held', 'training'))} |", lines)
+
+
+def promise(point: dict | None) -> str:
+    """≤ 1 %: shown; or what calibrate's bad parts do show."""
+    if point is None:
+        return "–"
+    said = "shown" if point["shown"] else f"not shown; ≤ {100 * point['escape_bound']:.2g} % is"
+    return f"≤ {100 * point['max_escape']:g} %: {said}"
+
+
+def among(estimate: dict | None) -> str:
+    """A rate among bad parts, with their number."""
+    return rate(estimate) + (f" of {estimate['n']:,}" if estimate else "")
 
 
 def reached(row: dict) -> int:

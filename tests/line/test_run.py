@@ -408,7 +408,7 @@ def test_a_promise_that_was_not_shown_is_said():
     assert doubts(stub()) == ()
     unsure = stub(operating_point=replace(point(), shown=False, more_bad_needed=7))
     assert "NOT shown" in doubts(unsure)[0]
-    assert "7 more bad parts" in doubts(unsure)[0]
+    assert "7 more would show it" in doubts(unsure)[0]
 
 
 def test_no_frames_at_all(store):

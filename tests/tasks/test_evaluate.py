@@ -186,7 +186,7 @@ def refused(capsys, bundle, data, promise) -> tuple[dict, str]:
 def test_a_promise_that_can_not_be_shown_is_an_honest_no(bundle, make, capsys):
     said, page = refused(capsys, bundle, make("new", NEW, seed=9), 0.001)
     assert said["verdict"] == "not shown"
-    assert "more bad parts, none of them accepted, would show it" in said["headline"]
+    assert "more would show it (" in said["headline"]
     assert "not stored: the bundle keeps its own operating point: the new one is not shown" in page
     assert main(["evaluate", str(bundle), str(bundle.parent / "new"), "--max-escape", "0.001"]) == 1
     assert "(the bundle keeps its own operating point: the new one is not shown)" in capsys.readouterr().out
@@ -255,7 +255,11 @@ def test_errors_in_the_data_fail_unless_quarantined(bundle, make, tmp_path):
         evaluate(bundle, str(data))
     leave = tmp_path / "leave.csv"
     leave.write_text("name,code,message\nred/broken.png,zero-byte,x\n")
-    assert evaluate(bundle, str(data), quarantine=leave).score.n == sum(NEW.values())
+    evaluation = evaluate(bundle, str(data), quarantine=leave)
+    assert evaluation.score.n == sum(NEW.values())
+    told = f"the check-up: 1 quarantined (left out by the quarantine list); see them with: lineside check {data}"
+    assert evaluation.warned == told
+    assert f"Of {data} says {told}." in report(evaluation).sentences
 
 
 def test_pictures_smaller_than_the_bundle_takes_are_refused(bundle, make):

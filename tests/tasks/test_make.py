@@ -119,9 +119,12 @@ def test_a_resumed_run_finds_its_pictures_by_content(tmp_path):
         source.rename(target)
     last = before.of("train")[-1]
     last.path.rename(last.path.with_name("0 new.png"))
+    (data / "mask.txt").write_text("no picture")
     said = []
     screen = Screen(lambda what: nullcontext(silent), said.append)
     made = make(str(data), tmp_path / "x.bundle", recipe, Promise(("disc",), 0.5), screen=screen)
+    assert said[0].startswith("the check-up: 1 other-file (not a picture, left out), "), "warnings are not kept back"
+    assert said[0].endswith(f"; see them with: lineside check {data}")
     assert "3 pictures got another name since the run began; contents decide, each keeps its part" in said
     now = read_csv(run.split, data)
     assert (now.sha256, now.part) == (before.sha256, before.part), "the features in the cache are in this order"

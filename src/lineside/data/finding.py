@@ -108,3 +108,15 @@ def counts(findings: Iterable[Finding]) -> list[Count]:
     order = {code: i for i, code in enumerate(CODES)}
     codes = sorted(number, key=lambda code: (SEVERITIES.index(CODES[code][0]), order[code]))
     return [Count(code, CODES[code][0], number[code], len(names[code])) for code in codes]
+
+
+def in_short(findings: Iterable[Finding], source: str) -> str | None:
+    """What a command that goes on tells of a check-up without errors: its warnings, and what was left out, by number.
+
+    None where there is neither.
+    """
+    told = [c for c in counts(findings) if c.severity == "warning" or c.code == "quarantined"]
+    if not told:
+        return None
+    each = (f"{c.pictures or c.findings:,} {c.code} ({CODES[c.code][1]})" for c in told)
+    return f"the check-up: {', '.join(each)}; see them with: lineside check {source}"

@@ -40,10 +40,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The T in [0.05, 20] by which logits are divided, from calibrate's (N, K); 1.0 where N = 0.
 
-    ValueError where a logit is not finite.
+    weights: (K,) factors of the classes' NLL; None: every picture counts alike. ValueError where a logit is not finite.
     """
     from scipy.optimize import brentq
 
@@ -58,10 +58,11 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     miss = 1 / (n + 2)
     target = np.full_like(z, miss / (classes - 1) if classes > 1 else 0.0)
     target[np.arange(n), y] = 1 - miss
-    wanted = float((target * z).sum() / n)  # what the mean logit under the scores must become
+    factor = (np.ones(n) if weights is None else np.asarray(weights, np.float64)[y])[:, None] / n
+    wanted = float((factor * target * z).sum())  # what the mean logit under the scores must become
 
     def slope(inverse: float) -> float:  # dNLL / d(1/T): grows with 1/T
-        return float((softmax(z * inverse) * z).sum() / n) - wanted
+        return float((factor * softmax(z * inverse) * z).sum()) - wanted
 
     if slope(1 / HOTTEST) >= 0:
         return HOTTEST
@@ -85,7 +86,7 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def calibrated_nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    """What the scores will be worth once their temperature is set: mean NLL, nats, times weights (K,) of the classes.
+    """What the scores are worth at their best temperature: mean NLL, nats, times weights (K,) of the classes.
 
     What chooses between nets on calibrate. A net that is right more often but too sure of itself is the better net: its
     temperature mends the one and not the other. Infinite where a logit is not finite.
@@ -93,7 +94,7 @@ def calibrated_nll(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) 
     if not np.isfinite(logits).all():
         return math.inf
     z = np.asarray(logits, np.float64)
-    return float((nll(softmax(z / temperature(z, labels)), labels) * weights[labels]).mean())
+    return float((nll(softmax(z / temperature(z, labels, weights)), labels) * weights[labels]).mean())
 
 
 def reliability(score: np.ndarray, hit: np.ndarray, *, bins: int = 15, equal: str = "mass") -> tuple[Bin, ...]:

@@ -29,6 +29,7 @@ from lineside.evidence.lots import worth
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
 SEARCH = 0.01  # log-odds: the threshold goes into the widest gap that begins within this of the part that sets it
 MAX_ESCAPE, CONFIDENCE, MAX_OVERKILL = 0.01, 0.95, 0.01  # where nobody says another promise
+FEW_LOTS = 29  # so many hold, 95 times in 100, one with what a tenth of all lots have: 0.9^29 < 0.05
 LEAST_ACCEPT_AT = 0.0  # never accept a part of which the net itself says that it is more likely bad than good
 
 
@@ -46,7 +47,7 @@ class OperatingPoint:
     n_good: int
     escapes: int  # calibrate's bad parts at or above accept_at
     escape_bound: float  # what is shown: with the confidence at most this share of bad parts escapes
-    more_bad_needed: int  # this many more bad parts, none accepted, would show the promise; 0 where it is shown
+    more_bad_needed: int  # so many more bad parts in calibrate would show the promise, wherever they stand; 0: shown
     overkill_shown: bool
     overkill_bound: float
     more_good_needed: int
@@ -54,6 +55,7 @@ class OperatingPoint:
     overkill: Estimate  # of the good parts of calibrate, likewise
     n_bad_effective: float  # n_bad, or what it is worth where bad parts come in lots (groups)
     n_good_effective: float
+    bad_lots: int = 0  # how many lots the bad parts come in; 0: every part is a lot of its own
 
     def __post_init__(self):
         if not LEAST_ACCEPT_AT <= self.accept_at < math.inf:
@@ -66,11 +68,14 @@ class OperatingPoint:
     def sentence(self) -> str:
         """The promise and whether it was shown, for a person."""
         promise = f"escape ≤ {100 * self.max_escape:g} % at {100 * self.confidence:g} % confidence"
+        parts = f"{self.n_bad:,} bad calibrate parts" + (f" in {self.bad_lots:,} lots" if self.bad_lots else "")
         if self.shown:
-            return f"{promise}: shown ({self.escapes} of {self.n_bad} bad calibrate parts above the threshold)"
+            few = "; few to tell how lots differ" if 0 < self.bad_lots < FEW_LOTS else ""
+            return f"{promise}: shown ({self.escapes} of {parts} above the threshold{few})"
         return (
-            f"{promise}: NOT shown; {self.n_bad} bad calibrate parts show escape ≤ {100 * self.escape_bound:.2g} %; "
-            f"{self.more_bad_needed} more bad parts, none of them accepted, would show it"
+            f"{promise}: NOT shown; {parts} show escape ≤ {100 * self.escape_bound:.2g} %; "
+            f"{self.more_bad_needed:,} more would show it "
+            f"({5 * self.more_bad_needed:,} more bad pictures in all, where a fifth of them is calibrate's)"
         )
 
 
@@ -140,6 +145,7 @@ def choose(
         overkill=rate(REJECT, is_good),
         n_bad_effective=bad_effective,
         n_good_effective=good_effective,
+        bad_lots=_lots(lots, ~is_good),
     )
 
 
@@ -214,6 +220,12 @@ def _above(margin: float, everyone: np.ndarray) -> float:
     at = int(np.argmax(widths))
     middle = starts[at] + widths[at] / 2
     return float(middle if middle > starts[at] else np.nextafter(starts[at], np.inf))
+
+
+def _lots(lots: np.ndarray | None, of_kind: np.ndarray) -> int:
+    """How many lots those of_kind (N,) bool come in; 0 where no two of them share one."""
+    number = 0 if lots is None else len(np.unique(lots[of_kind]))
+    return number if number < np.count_nonzero(of_kind) else 0
 
 
 def effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | None) -> float:

@@ -49,7 +49,7 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
         logits = held_x @ weight.T + bias
         loss = calibrated_nll(logits, held_y, weights)
         if best is None or loss < best.calibrate_loss:
-            t = temperature(logits, held_y)
+            t = temperature(logits, held_y, weights)
             best = Head(_float32(weight / t), _float32(bias / t), c, loss, logits.argmax(1) == held_y)
     assert best is not None
     return best

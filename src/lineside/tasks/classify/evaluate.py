@@ -25,6 +25,7 @@ from lineside.bundle.manifest import Manifest, Served
 from lineside.bundle.model import Model, load
 from lineside.bundle.serve import withdraw
 from lineside.data.doctor import Checkup, check
+from lineside.data.finding import in_short
 from lineside.data.read import Picture, read
 from lineside.data.split import Split
 from lineside.errors import BundleError, DataError, SettingsError
@@ -66,6 +67,7 @@ class Evaluation:
     model: Model
     bundle: Bundle
     source: str
+    warned: str | None  # what the check-up of source found short of errors, and what a list left out
     unseen: Unseen
     pictures: tuple[Picture, ...]  # test, in the order of the rows below
     labels: np.ndarray  # (N,) indices into manifest.classes
@@ -147,6 +149,7 @@ def evaluate(
         model=model,
         bundle=bundle,
         source=source,
+        warned=in_short(checkup.findings, source),
         unseen=new,
         pictures=pictures,
         labels=labels,

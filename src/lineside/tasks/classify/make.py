@@ -17,7 +17,7 @@ from lineside.bundle import export, folder, parity
 from lineside.bundle.manifest import Manifest
 from lineside.data import doctor, read
 from lineside.data import split as splitting
-from lineside.data.finding import many
+from lineside.data.finding import in_short, many
 from lineside.errors import DataError, SettingsError, TrainError
 from lineside.learn.ranks import joined
 from lineside.learn.recipe import Recipe
@@ -133,6 +133,8 @@ def _prepare(
             f"{source}: the check-up found {many(len(checkup.errors), 'error')}, the first: {first.message}. See all "
             f"with `lineside check`{remedy}"
         )
+    if warned := in_short(checkup.findings, source):
+        screen.say(warned)
     split = splitting.split(checkup, seed=recipe.seed)
     held.enter_context(alone(bundle))
     run = open_run(bundle, asked | {"data_sha256": split.fingerprint})

@@ -85,19 +85,20 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
             f"The bundle was not changed ({e.fixed}), so neither this look nor what was measured is in it; "
             f"{e.looks - 1} looks were counted before."
         )
+    seen = (unseen, looked, *(f"Of {e.source} says {warned}." for warned in (e.warned,) if warned))
     if point is None or s.escape is None:
         sorts = "This bundle only sorts: no class is marked as one that may pass, so no part is ever accepted."
-        return SORTS, f"{right}.", (sorts, unseen, looked)
+        return SORTS, f"{right}.", (sorts, *seen)
     on_test = (
         f"On test {_of(s.escape.value, s.escape.n)} bad parts were accepted: escape {s.escape.percent()}; "
         f"overkill {s.overkill.percent() if s.overkill else '–'}, hold {s.hold.percent() if s.hold else '–'}."
     )
-    sentences = [f"{right}.", on_test, unseen, looked]
+    sentences = [f"{right}.", on_test, *seen]
     if not point.overkill_shown:
         sentences.insert(
             2,
-            f"Overkill ≤ {100 * point.max_overkill:g} % could not be shown: {point.more_good_needed} more good parts "
-            "in calibrate, none of them rejected, would show it.",
+            f"Overkill ≤ {100 * point.max_overkill:g} % could not be shown: {point.more_good_needed:,} more good "
+            "parts in calibrate would show it.",
         )
     if e.point_is_new:
         sentences.append(_new_point(e))

@@ -111,7 +111,8 @@ def assumptions(e: Evaluation) -> tuple[str, ...]:
         else:
             rows.append(
                 f"Calibrate's parts come in lots: its {point.n_bad:,} bad parts count as {point.n_bad_effective:.0f} "
-                f"independent ones, its {point.n_good:,} good parts as {point.n_good_effective:.0f} (estimated)."
+                f"independent ones, its {point.n_good:,} good parts as {point.n_good_effective:.0f}: an estimate, and "
+                "of few lots a poor one: a fault that one lot in ten has, and the net misses, may be in none of them."
             )
         if e.point_is_new:
             rows.append("The operating point was chosen for this evaluation, from the bundle's calibrate answers.")
