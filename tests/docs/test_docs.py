@@ -31,6 +31,14 @@ def test_links_lead_to_files_that_are_there(page):
     assert not missing
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/first-inspection.md", "docs/install.md"])
+def test_an_environment_is_entered_before_anything_in_it_is_typed(page):
+    """What make installs is in .venv, and outside of one Debian's pip refuses."""
+    text = (ROOT / page).read_text()
+    typed = [m.start() for m in re.finditer(r"(^|`|&& )(lineside|pip) \w", text, re.MULTILINE)]
+    assert -1 < text.find(". .venv/bin/activate") < min(typed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "least", "said"), [("first-inspection.md", 5, "report: "), ("combine.md", 1, "McNemar")]
