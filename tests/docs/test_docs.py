@@ -14,6 +14,7 @@ from tests.docs import cli_page
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -23,6 +24,14 @@ def test_the_command_page_is_what_the_program_says():
 
 def test_the_readme_has_the_measured_figures():
     assert table.written() == table.text(), "run: python -m benchmarks.table"
+
+
+def test_python_that_decodes_pictures_can_be_run_as_a_file():
+    """What `evaluate`, `combine` … start imports the main module: see data/facts.py."""
+    blocks = [block for page in PAGES for block in PYTHON.findall(page.read_text())]
+    decode = [b for b in blocks if re.search(r"from lineside\.(data\.doctor|tasks\.\w+\.(make|evaluate|combine)) ", b)]
+    assert len(decode) >= 2
+    assert all('if __name__ == "__main__":' in block for block in decode)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
