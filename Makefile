@@ -7,7 +7,7 @@ DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo plant test fuzz lint bench clean
-BENCHMARKS := learning_parts busy_machine scale_check scale_train inference line_overhead gate metrics_cost training accuracy near_duplicates ledger depth stem_gradients combine drift
+BENCHMARKS := learning_parts busy_machine scale_check scale_train inference line_overhead gate metrics_cost training accuracy near_duplicates ledger depth stem_gradients combine drift chosen_epoch
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,8 +43,9 @@ lint: $(DONE) ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DONE) ## every benchmark, side by side with its peer; results go to benchmarks/results/
+bench: $(DONE) ## every benchmark, side by side with its peer; results go to benchmarks/results/, and into the README
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.table
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -36,9 +36,8 @@ def lineside(*args: str, contradicted: bool = False) -> str:
     return done.stdout
 
 
-def measure(name: str, folder: Path) -> dict:
+def measure(name: str, source: str, folder: Path) -> dict:
     data, net, recipe = CASES[name]
-    source = real_data.prepare(data, folder)
     bundle, written = folder / f"{name.replace(', ', '-')}.bundle", folder / f"{name.replace(', ', '-')}.toml"
     if data == "fashion-mnist":
         source = str(Path(source) / "fashion.csv")
@@ -75,8 +74,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        old = record.rows("accuracy") if args.only != list(CASES) else []
-        rows = {row["data"]: row for row in old} | {name: measure(name, folder) for name in args.only}
+        sources = real_data.at_hand(dict.fromkeys(CASES[name][0] for name in args.only), folder)
+        new = {name: measure(name, source, folder) for name in args.only if (source := sources.get(CASES[name][0]))}
+    if not new:
+        return
+    rows = {row["data"]: row for row in record.rows("accuracy")} | new
     what = "lineside train, then lineside evaluate on the test part; 95 % intervals"
     print(record.write("accuracy", what, [rows[name] for name in CASES if name in rows], ("torch", "onnxruntime")))
 

@@ -15,8 +15,7 @@ from benchmarks import real_data, record
 from benchmarks.accuracy import lineside
 
 
-def measure(data: str, rates: list[float], folder: Path) -> dict:
-    source = real_data.prepare(data, folder)
+def measure(data: str, source: str, rates: list[float], folder: Path) -> dict:
     accept = [word for one in real_data.ACCEPT[data] for word in ("--accept", one)]
     bundles = []
     for rate in rates:
@@ -55,8 +54,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        rows = {row["data"]: row for row in record.rows("combine")}
-        rows |= {data: measure(data, args.rates, folder) for data in args.data}
+        sources = real_data.at_hand(args.data, folder)
+        new = {data: measure(data, source, args.rates, folder) for data, source in sources.items()}
+    if not new:
+        return
+    rows = {row["data"]: row for row in record.rows("combine")} | new
     what = "an ensemble and a greedy soup of nets fine-tuned at several rates, against the best of them; 95 % intervals"
     print(record.write("combine", what, list(rows.values()), ("torch", "onnxruntime")))
 

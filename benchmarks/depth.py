@@ -35,7 +35,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from benchmarks import record
-from benchmarks.real_data import FASHION, garments
+from benchmarks.real_data import FASHION, fashion_at_hand, garments
 from lineside.evidence.svg import HEIGHT, LEFT, TOP, WIDTH, axes_of, frame
 from lineside.learn.draws import generator
 from lineside.learn.precision import channels_last
@@ -244,6 +244,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FASHION, help="the folder of Fashion-MNIST's four files")
     parser.add_argument("--trial", type=int, help="so many steps only, and nothing is recorded")
     args = parser.parse_args()
+    if not fashion_at_hand(args.data):
+        return
     plan = FULL if args.full else SHORT
     plan = replace(plan, steps=args.trial) if args.trial else plan
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,11 +11,12 @@ eager has a process of its own: torch's threads would take a core from whoever r
 taken picture by picture, so that a busy machine slows both sides, and given as a median with its quartiles.
 Writes benchmarks/results/inference.json.
 
-    python -m benchmarks.inference DATA [--nets resnet18 …] [--pictures 100] [--threads 2]
+    python -m benchmarks.inference [DATA] [--nets resnet18 …] [--pictures 60] [--threads 2]
 """
 
 import argparse
 import multiprocessing
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import record
+from benchmarks import real_data, record
 from lineside.bundle import engine, export
 from lineside.bundle.manifest import EngineName, Precision
 from lineside.bundle.quantise import int8
@@ -54,16 +55,22 @@ Time = Callable[[str, Path], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="as lineside reads it; by default neu-det, if it is here"
+    )
     parser.add_argument("--nets", nargs="+", default=DEFAULT_NETS)
-    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    dataset = read.read(args.data)
-    step = max(1, len(dataset.pictures) // args.pictures)
-    files = [one.path for one in dataset.pictures[::step]][: args.pictures]
-    rows = [row for name in args.nets for row in measure(name, files, args.threads)]
-    height, width = picture.load(files[0]).shape[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        source = args.data or real_data.at_hand(["neu-det"], Path(folder)).get("neu-det")
+        if source is None:
+            return
+        dataset = read.read(source)
+        step = max(1, len(dataset.pictures) // args.pictures)
+        files = [one.path for one in dataset.pictures[::step]][: args.pictures]
+        rows = [row for name in args.nets for row in measure(name, files, args.threads)]
+        height, width = picture.load(files[0]).shape[:2]
     what = (
         f"one picture from its file ({width}x{height} px) at batch 1, {args.threads} threads, random weights: "
         "ms and picture-by-picture ratios, median and quartiles"

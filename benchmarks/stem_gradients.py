@@ -35,7 +35,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from benchmarks import record
-from benchmarks.real_data import FASHION, garments
+from benchmarks.real_data import FASHION, fashion_at_hand, garments
 from lineside.learn.draws import generator
 from lineside.nets.googlenet import AUXILIARY_WEIGHT, FAMILY, Auxiliary, build, with_auxiliary
 
@@ -161,6 +161,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FASHION, help="the folder of Fashion-MNIST's four files")
     parser.add_argument("--trial", action="store_true", help="nothing is recorded")
     args = parser.parse_args()
+    if not fashion_at_hand(args.data):
+        return
     jobs = [(name, seed, args.batches, args.steps, args.data) for seed in args.seeds for name in NETS]
     with ProcessPoolExecutor(len(sched_getaffinity(0)), get_context("spawn")) as pool:
         runs = list(pool.map(measure, *zip(*jobs, strict=True)))

@@ -231,6 +231,27 @@ def test_a_decoder_that_dies_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check(read(str(tmp_path)), workers=2)
 
 
+PROGRAM = """
+from lineside.data import facts
+from lineside.data.doctor import check
+from lineside.data.read import read
+
+facts.IN_PROCESS = 0
+{}print(len(check(read({!r}), workers=2).pictures))
+"""
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__": '])
+def test_a_program_without_its_commands_below_main_is_told_so(tmp_path: Path, guard: str) -> None:
+    clean(tmp_path / "data")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(guard, str(tmp_path / "data")))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120)
+    said = done.stderr.splitlines()[-1] if done.stderr else ""
+    assert (done.returncode, done.stdout) == ((0, "6\n") if guard else (1, ""))
+    assert guard or 'it must be a file, with its commands below `if __name__ == "__main__":`' in said
+
+
 def workers_of(pid: int) -> list[str]:
     """The children of a process that decode pictures."""
     try:

@@ -51,6 +51,30 @@ def test_a_picture_more_moves_few_others() -> None:
     assert moved <= 2
 
 
+def test_a_picture_more_in_every_lot_or_set_of_look_alikes_moves_few_others() -> None:
+    """40 units of 30, each with one more: no lot moves, look-alikes only where the new one's hash is the smallest."""
+    labels, unit = ["good"] * 1240, [*np.repeat(range(40), 30).tolist(), *range(40)]
+    lots = [f"lot {i}" for i in unit]
+    before, after = (split(checkup(labels[:n], groups=lots[:n])) for n in (1200, 1240))
+    assert before.part == after.part[:1200]
+    before, after = (split(checkup(labels[:n], cluster=unit[:n])) for n in (1200, 1240))
+    assert np.mean([a != b for a, b in zip(before.part, after.part, strict=False)]) < 0.15
+
+
+def test_a_lot_stays_where_it_is_when_a_look_alike_without_a_lot_joins_it() -> None:
+    labels, lots = ["good"] * 1201, [f"lot {i // 30}" for i in range(1200)]
+    before = split(checkup(labels[:1200], groups=lots))
+    after = split(checkup(labels, groups=[*lots, None], cluster=[*range(1200), 7]))
+    assert before.part == after.part[:1200]
+    assert after.part[1200] == after.part[7]
+
+
+def test_a_picture_of_its_own_is_placed_by_its_content_alone() -> None:
+    """Pinned: the split of data without groups and near duplicates is the same in every version."""
+    made = split(checkup(["good"] * 20))
+    assert "".join(part[0] for part in made.part) == "tctttttttttttcttctct"
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(30, 120), st.integers(0, 5))
 def test_units_stay_whole_and_classes_are_everywhere(seed: int, count: int, split_seed: int) -> None:

@@ -14,6 +14,7 @@ from tests.docs import cli_page
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -25,10 +26,26 @@ def test_the_readme_has_the_measured_figures():
     assert table.written() == table.text(), "run: python -m benchmarks.table"
 
 
+def test_python_that_decodes_pictures_can_be_run_as_a_file():
+    """What `evaluate`, `combine` … start imports the main module: see data/facts.py."""
+    blocks = [block for page in PAGES for block in PYTHON.findall(page.read_text())]
+    decode = [b for b in blocks if re.search(r"from lineside\.(data\.doctor|tasks\.\w+\.(make|evaluate|combine)) ", b)]
+    assert len(decode) >= 2
+    assert all('if __name__ == "__main__":' in block for block in decode)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_to_files_that_are_there(page):
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/first-inspection.md", "docs/install.md"])
+def test_an_environment_is_entered_before_anything_in_it_is_typed(page):
+    """What make installs is in .venv, and outside of one Debian's pip refuses."""
+    text = (ROOT / page).read_text()
+    typed = [m.start() for m in re.finditer(r"(^|`|&& )(lineside|pip) \w", text, re.MULTILINE)]
+    assert -1 < text.find(". .venv/bin/activate") < min(typed)
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 Many files at once in worker processes: decoding is all the work, so it is spread over cores. Workers are spawned, not
 forked (a fork would copy the locks of whatever threads run), ignore Ctrl-C (the parent tells them) and get file names
-in small batches, so memory does not grow with the data set.
+in small batches, so memory does not grow with the data set. A spawned process imports the main module, so a program
+that comes here has its commands below `if __name__ == "__main__":`.
 """
 
 import hashlib
@@ -26,6 +27,10 @@ from lineside.errors import DataError, PictureError
 
 THUMB_PX = 32  # side of the grey thumbnail that near duplicates are judged by
 BATCH = 64  # files a worker takes at once
+GUARD = (
+    "in a Python program of your own the reason is another: each process imports it, so it must be a file, with its "
+    'commands below `if __name__ == "__main__":`'
+)
 IN_PROCESS = 400  # up to this many pictures, starting workers costs more time than it saves
 
 
@@ -94,19 +99,21 @@ def examine_all(files: Sequence[tuple[str, str]], workers: int | None = None) ->
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c)
     waiting: deque[Future[list[Facts | Refusal]]] = deque()
-    begun = 0
+    begun, back = 0, False
     try:
         for begun in range(0, len(files), BATCH):
             with _deaf_from_birth():
                 waiting.append(pool.submit(_examine_batch, files[begun : begun + BATCH]))
             if len(waiting) > 4 * workers:
                 yield from waiting.popleft().result()
+                back = True
         while waiting:
             yield from waiting.popleft().result()
+            back = True
     except BrokenProcessPool:
         raise DataError(
             f"a process that decodes pictures died near {files[begun][1]!r}: out of memory, or a file breaks the "
-            "decoder; check with --workers 1 to see which"
+            "decoder; check with --workers 1 to see which" + ("" if back else f"; {GUARD}")
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

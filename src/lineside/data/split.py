@@ -1,9 +1,10 @@
 """Train, calibrate, test: who sees which picture.
 
-Content decides, not names or order: a unit (pictures tied by group or by sameness, directly or through others) is
-placed by sha256(seed, its contents), so the same pictures give the same split on every machine, and a picture added
-later moves few others. Within each class units are sorted by that hash and cut at the shares, so every class is in
-every part; a unit of several classes is cut with its rarest one.
+Content and groups decide, not file names or order. A unit (pictures tied by group or by sameness, directly or through
+others) is placed by sha256(seed, its mark). The mark is the hash of its group's name, the smallest where several are
+tied; without groups it is the smallest content hash. So the same pictures give the same split on every machine, and a
+picture that is added moves few others: its group stays where it was. Within each class units are sorted by that hash
+and cut at the shares, so every class is in every part; a unit of several classes is cut with its rarest one.
 
 A split that the data set itself states is kept. What it lacks is cut out of train, never out of val or test:
     train + test          calibrate is cut from train
@@ -69,17 +70,22 @@ def split(checkup: Checkup, *, seed: int = 0, shares: tuple[float, float, float]
     if len(wanted) > 1:
         rows = np.flatnonzero([p == "train" for p in part])
         total = sum(share_of[p] for p in wanted)
+        groups = [pictures[i].group for i in rows]
         placed = _cut(
             [pictures[i].label for i in rows],
-            unite(checkup.cluster[rows], [pictures[i].group for i in rows]),
+            unite(checkup.cluster[rows], groups),
             [checkup.sha256[i] for i in rows],
+            groups,
             [(p, share_of[p] / total) for p in wanted],
             seed,
         )
         for row, own in zip(rows, placed, strict=True):
             part[row] = own
     kept = [p for p in PARTS if p in given and p != "train"]
-    how = f"{', '.join(wanted)} by content hash, seed {seed}; groups and near duplicates whole; stratified by class"
+    how = (
+        f"{', '.join(wanted)} by hash of the content, or of the group's name, seed {seed}; groups and near duplicates "
+        "whole; stratified by class"
+    )
     if given:
         how = f"as the data set states it ({', '.join(['train', *kept])})" + (
             f"; {' and '.join(wanted[1:])} cut from train: {how}" if len(wanted) > 1 else ""
@@ -104,21 +110,26 @@ def _with_units(checkup: Checkup) -> tuple[Picture, ...]:
 
 
 def _cut(
-    labels: Sequence[str], unit: np.ndarray, sha256: Sequence[str], shares: list[tuple[str, float]], seed: int
+    labels: Sequence[str],
+    unit: np.ndarray,
+    sha256: Sequence[str],
+    groups: Sequence[str | None],
+    shares: list[tuple[str, float]],
+    seed: int,
 ) -> list[str]:
     """A part name per row; shares: (part, share) that sum to 1. unit: (N,) int64, same number = kept together."""
     rows_of: dict[int, list[int]] = defaultdict(list)
     for row, number in enumerate(unit.tolist()):
         rows_of[number].append(row)
     units = list(rows_of.values())
-    contents = ["".join(sorted({sha256[row] for row in rows})) for rows in units]
+    marks = [_mark([sha256[row] for row in rows], {groups[row] for row in rows}) for rows in units]
     labels_of = [sorted({labels[row] for row in rows}) for rows in units]
     units_with = Counter(label for own in labels_of for label in own)
     _enough(units_with, Counter(labels), [p for p, _ in shares])
     first_label = [min(own, key=lambda label: (units_with[label], label)) for own in labels_of]
     missing: list[tuple[str, str]] = []
     for attempt in range(ATTEMPTS):
-        hashes = [hashlib.sha256(f"{seed} {attempt} {content}".encode()).digest() for content in contents]
+        hashes = [hashlib.sha256(f"{seed} {attempt} {mark}".encode()).digest() for mark in marks]
         strata: dict[str, list[int]] = defaultdict(list)
         for number in sorted(range(len(units)), key=lambda i: hashes[i]):
             strata[first_label[number]].append(number)
@@ -137,6 +148,12 @@ def _cut(
         f"class {label!r}: no split was found that puts it into {absent}, for its pictures share groups with other "
         "classes; add pictures of other groups, or state the split in the data set"
     )
+
+
+def _mark(sha256: Sequence[str], groups: set[str | None]) -> str:
+    """What a unit is placed by: it stays as long as its groups do, or else its picture of the smallest hash."""
+    names = [hashlib.sha256(f"group {name}".encode()).hexdigest() for name in groups if name is not None]
+    return min(names or sha256)
 
 
 def _parts_in_order(sizes: np.ndarray, shares: list[tuple[str, float]]) -> list[str]:
