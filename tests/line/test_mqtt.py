@@ -12,15 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineside.errors import LineError, SettingsError
+from lineside.line.books import run_row
 from lineside.line.courier import Courier
+from lineside.line.pace import Pace
 from lineside.line.secret import read_secret
 from lineside.line.sink import mqtt
 from lineside.line.sink.acknowledgement import acknowledged_id
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
 from lineside.line.sink.message import message, payload
+from lineside.line.sink.plant import recipes
 from lineside.line.source.frame import Frame, Source
 from lineside.line.summary import text
+from lineside.line.view import View
 from lineside.store.outbox import Box, Letter
 from tests.line.broker import Consumer, Mosquitto, needs_mosquitto, until
 from tests.line.tiny import BLUE, GREY, RED, picture, run, stub
@@ -349,6 +353,28 @@ def test_the_message_has_the_fields_of_opc_40001_101():
     assert found["lineside"]["number"] == 7
     assert found["lineside"]["name"] == "a\n'ä.png"
     assert payload(letter) == payload(letter)
+
+
+def test_each_part_is_told_with_the_bundles_of_its_own_product():
+    def model(name, digit):
+        return replace(stub(path=Path(f"{name}.bundle")), sha256=digit * 64)
+
+    def told(product, *views):
+        run = run_row(views, "m8", Pace(), (), None)
+        run = replace(run, settings=json.loads(json.dumps(run.settings)))  # as the store gives it back
+        found = message(Letter(1, inspection(1, product=product), run, ""))
+        return found["ResultMetaData"]["InternalRecipeId"], found["lineside"]["bundle"]
+
+    def view(camera, **models):
+        return View(camera, source(), models, dict.fromkeys(models))
+
+    top = view("top", m8=model("m8", "a"), m10=model("m10", "b"))
+    side = view("side", m8=model("m8", "a"), m10=model("side", "c"))
+    assert told("m8", view("top", m8=model("m8", "a"))) == ("a" * 64, "m8.bundle")
+    assert told("m10", top) == ("b" * 64, "m10.bundle")
+    assert told("m8", top, side) == ("a" * 64, "m8.bundle")
+    assert told("m10", top, side) == (recipes([top, side])[1].sha256, "m10.bundle side.bundle")
+    assert told(None, top, side) == told("m8", top, side)  # where nobody has named products
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,18 @@ def test_a_gate_without_a_deadline_is_refused_in_the_file_and_on_the_command_lin
     assert of_flags(tmp_path / "m8.bundle", "folder:parts", gate="s7://plc", deadline_ms=5.0).gate == "s7://plc"
 
 
+@pytest.mark.parametrize("deadline_ms", [20.0, 500.0])
+def test_a_deadline_that_ends_when_the_part_has_passed_the_gate_is_refused(tmp_path, deadline_ms):
+    says = rf"gate: with delay_ms=20 .* parts\.deadline_ms \(or --deadline-ms\) is {deadline_ms:g}; expected less than"
+    gate = "modbus://plc?unit=1&delay_ms=20"
+    with pytest.raises(SettingsError, match=says):
+        line_of(tmp_path, f'gate = "{gate}"\n{CAMERA}{ONE}[parts]\ndeadline_ms = {deadline_ms}\n')
+    with pytest.raises(SettingsError, match=says):
+        of_flags(tmp_path / "m8.bundle", "folder:parts", gate=gate, deadline_ms=deadline_ms)
+    for fits in ("modbus://plc", "modbus://plc?delay_ms=0", "s7://plc?delay_ms=501", "modbus://plc?delay_ms=soon"):
+        assert of_flags(tmp_path / "m8.bundle", "folder:parts", gate=fits, deadline_ms=deadline_ms).gate == fits
+
+
 def test_the_flags_make_the_same_record(tmp_path):
     bundle = tmp_path / "m8.bundle"
     text = CAMERA + ONE + 'sinks_ = 1\n[parts]\nmax_fps = 4.0\ndeadline_ms = 5.0\nlimit = 9\n[store]\nurl = "s.db"\n'

@@ -112,6 +112,10 @@ def outcomes(done):
 
 @settings(max_examples=800, deadline=None)
 @example([Triggered(P1, 0), Triggered(P2, 0), said(P2), said(P1)], Station(10, cameras=("top",), products=("m8",)))
+@example(
+    [Ordered("calibrate", 10, expect=("reject",)), Triggered(P1, 9), Triggered(P2, 10), said(P1), said(P2)],
+    Station(cameras=("top",), products=("m8", "m10")),
+)
 @given(st.lists(events, max_size=40), stations)
 def test_promises(sequence, station):
     sequence = [*RUNNING, *sequence, End(60)]
@@ -120,8 +124,8 @@ def test_promises(sequence, station):
 
     # Taken: a trigger counts when its number is higher than any before it.
     # prepared: since when which product, None where none; one that is prepared later is not that of an earlier trigger.
-    # began: when inspecting did; what was triggered before is not inspected.
-    taken, answers, last, now, prepared, began = {}, {}, 0, -(2**63), [], None
+    # began: when inspecting did; what was triggered before is not inspected. ordered: the last calibrate, likewise.
+    taken, answers, last, now, prepared, began, ordered = {}, {}, 0, -(2**63), [], None, -(2**63)
     for event, before, actions in done:
         now = max(now, event.time_ns)
         if isinstance(event, Ordered) and not any(isinstance(a, Refused) for a in actions):
@@ -131,9 +135,13 @@ def test_promises(sequence, station):
                 prepared.append((now, None))
             elif event.order in ("start", "start-single"):
                 began = now
+            elif event.order == "calibrate":
+                ordered = now
         if isinstance(event, Triggered) and event.part.sequence > last:
             last = event.part.sequence
-            taken[event.part] = (event.time_ns, before, began)
+            inspected = before.state in EXECUTING and not before.finishing and event.time_ns >= began
+            master = before.expect[0] if before.expect and inspected and event.time_ns >= ordered else None
+            taken[event.part] = (event.time_ns, before, began, master)
         if isinstance(event, Answered) and event.part in taken:
             answers.setdefault((event.part, event.camera), []).append((event.decision, now))
 
@@ -145,8 +153,11 @@ def test_promises(sequence, station):
         (a.part, a.verdict, a.reason, a.triggered_ns) for a in acts
     ]
     for r in found:
-        came_ns, before, began = taken[r.part]
+        came_ns, before, began, master = taken[r.part]
         assert r.verdict in WORST
+        # the next that is triggered from the order on is the master part, and none of them passes
+        assert r.expected == master
+        assert r.verdict == "reject" or not master
         if r.reason == DECIDED:
             assert r.product == next(p for since_ns, p in reversed(prepared) if since_ns <= came_ns)
         if r.reason != DECIDED:
@@ -402,6 +413,15 @@ def test_master_parts_are_never_passed_and_it_is_kept_what_was_said_of_them():
         ("accept", "accept"), ("reject", "accept"), (None, "accept")
     ]  # fmt: skip
     assert results(done)[1].detail == "a master part to reject; the station said accept"
+
+
+def test_a_picture_that_was_on_its_way_when_calibrate_came_does_not_take_a_master_parts_place():
+    _, done = play(
+        [Ordered("calibrate", 10, expect=("reject",)), Triggered(P1, 9), said(P1, time_ns=11), Triggered(P2, 10),
+         said(P2, time_ns=11), Triggered(P3, 12), said(P3, time_ns=13)],
+        running(),
+    )  # fmt: skip
+    assert outcomes(done) == [(P1, "accept", DECIDED), (P2, "reject", CALIBRATION), (P3, "accept", DECIDED)]
 
 
 def test_no_part_for_too_long_is_a_fault_while_inspecting_only():

@@ -162,6 +162,7 @@ def run_row(
         settings["product"] = product
         settings["cameras"] = {view.name: printable(view.source.url) for view in views}
         settings["products"] = {p: {v.name: v.models[p].sha256 for v in views} for p in views[0].models}
+        settings["bundles"] = {p: {v.name: printable(str(v.models[p].path)) for v in views} for p in views[0].models}
     return Run(
         id=uuid.uuid4().hex,
         started=datetime.now(UTC),

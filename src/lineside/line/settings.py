@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.bundle.folder import beside
-from lineside.line.gate.catalog import GATES
+from lineside.line.gate.catalog import GATES, delay_ms
 from lineside.line.sink.catalog import SINKS, takes_orders
 from lineside.line.tables import PRODUCT, Control, LineCamera, Log, Parts, Product, Store, Web, named, scheme
 from lineside.line.url import below
@@ -63,6 +63,12 @@ class Settings:
                 raise ValueError(
                     "gate: needs parts.deadline_ms (or --deadline-ms): without it a verdict may come when its part is "
                     "long past the gate, and another lies there; say for how many ms after its trigger one is of use"
+                )
+            if 0 < (way_ms := delay_ms(self.gate)) <= self.parts.deadline_ms:
+                raise ValueError(
+                    f"gate: with delay_ms={way_ms:g} a part is at the gate before its verdict must be there: "
+                    f"parts.deadline_ms (or --deadline-ms) is {self.parts.deadline_ms:g}; expected less than delay_ms, "
+                    "or no delay_ms where the PLC itself knows when the part comes"
                 )
 
     def _check_cameras(self) -> None:

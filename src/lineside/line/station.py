@@ -14,6 +14,7 @@ What it promises, whatever the order of events (tests/line/test_station.py):
   - a part is accepted only while the station executes, only by finite answers of every camera that all say so, and
     only while its deadline has not passed;
   - a part is of the product that was prepared when it was triggered, however late the trigger is told;
+  - a master part is never passed: the next ones after `calibrate`, by their triggers too;
   - time never runs backwards in here: an event with an older time counts as happening now.
 
 States and orders are those of states.py. Times are nanoseconds of one monotonic clock. A part is its sequence number;
@@ -90,6 +91,7 @@ class Station:
     waiting: tuple[Waiting, ...] = ()  # in the order of the triggers; the head leaves first
     finishing: bool = False  # no more parts are inspected; ready as soon as nothing waits
     expect: tuple[Verdict, ...] = ()  # of the master parts that are still to come
+    calibrated_ns: int = -(2**63)  # when that was ordered: what was triggered before is no master part
     in_a_row: int = 0  # rejects
     ignored: int = 0  # answers nobody waits for: late, twice, unknown; and triggers that repeat a sequence number
 
@@ -154,7 +156,7 @@ def _trigger(station: Station, event: Triggered) -> Station:
     else:
         late = event.time_ns < station.began_ns  # its picture; what was done with the part meanwhile nobody knows
         single = station.state == "single" and not late
-        if left and not late:
+        if left and not late and event.time_ns >= station.calibrated_ns:
             waiting, left = replace(waiting, expected=left[0]), left[1:]
         if event.lost:
             waiting = replace(waiting, ruled=(UNREADABLE, event.lost))
@@ -299,7 +301,7 @@ def _order(station: Station, event: Ordered) -> tuple[Station, tuple[Action, ...
         case "stop":
             return replace(station, finishing=True), ()
         case "calibrate":
-            return replace(station, expect=event.expect), ()
+            return replace(station, expect=event.expect, calibrated_ns=station.now_ns), ()
         case _:  # reset: a product that was prepared still is
             station = replace(station, detail="", in_a_row=0)
             through = (*through, "ready") if station.prepared else through

@@ -295,6 +295,22 @@ def test_a_verdict_for_a_part_that_has_passed_the_gate_is_a_fault():
     assert fake.log == ["rest", ("beat", 0, STATES["fault"])]
 
 
+def test_a_part_without_a_picture_that_is_missed_when_it_has_passed_is_counted_and_no_fault():
+    """A picture that is lost on the network is missed when the next one comes: the belt does not wait for that."""
+    clock, faults = [0], []
+    fake = Fake()
+    gate = Gate(fake.wire(), Timing(**CALM, delay_ms=500), lambda: clock[0])
+    gate._failed = faults.append
+    clock[0] = 500_000_000
+    gate.actuate(part(1), "reject", "unreadable", 0)  # it comes just now
+    clock[0] = 700_000_000
+    gate.actuate(part(2), "reject", "unreadable", 100_000_000)
+    assert gate.passed_by == 1
+    gate._queue.put(gates._End("stopped"))
+    gate._work()
+    assert (faults, [one.sequence for one in fake.told]) == ([], [1])
+
+
 def test_the_deadline_counts_from_when_it_is_due():
     clock, faults = [0], []
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lineside.errors import LineError, SettingsError
+from lineside.line.source import watch
 from lineside.line.source.catalog import open_source
 from tests.line.tiny import BLUE, RED, png
 
@@ -113,6 +114,37 @@ def test_a_file_that_is_written_anew_is_a_new_part_and_one_that_is_taken_away_is
     later((inbox / "a.png").write_bytes, png(RED, side=20))
     assert next(source.frames).data == png(RED, side=20)
     assert source.counts.frames == 3
+
+
+def anew(inbox, source, colours):
+    """One name, written anew by rename for each colour, while the line takes only the first part."""
+    first = threading.Event()
+
+    def deliver():
+        for colour in colours:
+            (inbox / ".snap").write_bytes(png(colour))
+            os.rename(inbox / ".snap", inbox / "snap.png")
+            time.sleep(0.25)
+        first.set()
+
+    later(deliver)
+    frame = next(source.frames)
+    assert first.wait(10)
+    return [frame, *itertools.islice(source.frames, len(colours) - 1)]
+
+
+def test_a_part_keeps_its_own_picture_when_the_line_is_slower_than_its_name_is_written_anew(source, inbox):
+    frames = anew(inbox, source, [RED, BLUE, RED, BLUE])
+    assert [frame.data for frame in frames] == [png(RED), png(BLUE), png(RED), png(BLUE)]
+    assert [frame.error for frame in frames] == [""] * 4
+
+
+def test_what_is_read_at_its_turn_is_not_taken_for_another_parts_picture(source, inbox, monkeypatch):
+    monkeypatch.setattr(watch, "HELD_BYTES", len(png(RED)))
+    frames = anew(inbox, source, [RED, BLUE, RED, BLUE])
+    assert [frame.data for frame in frames] == [png(RED), png(BLUE), None, png(BLUE)]
+    assert frames[2].error.endswith("snap.png: was replaced before it was read; give each picture a name of its own")
+    assert (source.counts.delivered, source.counts.lost) == (3, 1)
 
 
 def test_many_at_once_are_all_there(source, inbox):

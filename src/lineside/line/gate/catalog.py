@@ -8,6 +8,8 @@ LineError says what does not answer; SettingsError what is wrong in the URL.
 import importlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import parse_qsl
 
 from lineside.line.gate.gate import Gate
 from lineside.line.url import split
@@ -17,6 +19,13 @@ GATES = {  # scheme: module
     "modbus": "lineside.line.gate.modbus",
     "s7": "lineside.line.gate.s7",
 }
+
+
+def delay_ms(url: str) -> float:
+    """From trigger to gate, as the URL says it; 0: it does not, or in a way that only opening the gate can refuse."""
+    with suppress(ValueError):
+        return float(dict(parse_qsl(url.partition("?")[2])).get("delay_ms", 0))
+    return 0.0
 
 
 def open_gate(url: str, now_ns: Callable[[], int] = time.monotonic_ns) -> Gate:

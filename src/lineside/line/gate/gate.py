@@ -33,7 +33,7 @@ from lineside.line.said import Said, Say, unheard
 
 ROOM = 64  # verdicts that may wait for the wire
 ROOM_ON_BELT = 4096  # the same with a delay: parts between camera and gate
-GONE_S = 1.0  # after its trigger a part that nobody saw has passed the gate; with a longer delay, after that
+GONE_S = 1.0  # after its trigger a part that nobody saw has passed the gate; with a delay, after that
 WATCH_SHARE = 0.25  # of the deadline: how often it is looked at
 CLOSE_S = 5.0  # for the last verdicts
 BELT_S = 60.0  # for the parts on the belt to come to the gate, when the line stops
@@ -104,7 +104,8 @@ class Gate:
         """
         if self.error:
             return  # the line has been told, and the PLC hears nothing any more
-        if reason == UNREADABLE and self._has_passed(triggered_ns):
+        now = self._now_ns()
+        if reason == UNREADABLE and self._has_passed(now - triggered_ns):
             self.passed_by += 1  # a camera was away: for want of a verdict the PLC has rejected it long ago
             return  # and another part lies there now
         if self._given - self._taken >= self._room:
@@ -114,15 +115,15 @@ class Gate:
                 else f"{self.url}: {self._room} verdicts wait for the PLC; it takes them more slowly than they come"
             )
         self._given += 1
-        job = Job(part, verdict, reason, triggered_ns, self._now_ns(), self._given)
+        job = Job(part, verdict, reason, triggered_ns, now, self._given)
         if not self._timing.delay_counts:
             self._due.append(self._schedule.by_time(job))
         self._queue.put(job)
 
-    def _has_passed(self, triggered_ns: int) -> bool:
-        """Whether the part must have gone by, where only the time can say so."""
-        way_ns = max(round(self._timing.delay_ms * 1e6), round(GONE_S * 1e9))
-        return not self._timing.delay_counts and self._now_ns() - triggered_ns > way_ns
+    def _has_passed(self, since_ns: int) -> bool:
+        """Whether a part must have gone by, so long after its trigger, where only the time can say so."""
+        way_ns = round(self._timing.delay_ms * 1e6) or round(GONE_S * 1e9)
+        return not self._timing.delay_counts and since_ns > way_ns
 
     def tell_state(self, state: str) -> None:
         """Say another of wire.STATES from now on, at once; returns at once."""

@@ -14,6 +14,7 @@ import json
 from typing import Any
 
 from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
+from lineside.line.sink.plant import hash_of
 from lineside.line.sink.sink import written
 from lineside.store.outbox import Letter
 from lineside.store.records import Event, Inspection, Run
@@ -42,10 +43,22 @@ def message(letter: Letter) -> dict[str, Any]:
     ours |= written(letter.record)
     if isinstance(letter.record, Event):
         return {"kind": "event", "EventId": letter.record.id, "lineside": ours}
-    return {"ResultMetaData": _meta(letter.record, run), "lineside": ours}
+    recipe, bundle = _recipe(run, letter.record.product) if run else ("", "")
+    ours |= {"bundle": bundle} if run else {}
+    return {"ResultMetaData": _meta(letter.record, run, recipe), "lineside": ours}
 
 
-def _meta(one: Inspection, run: Run | None) -> dict[str, Any]:
+def _recipe(run: Run, product: str | None) -> tuple[str, str]:
+    """Hash and path of what judges this product: of cameras with bundles of their own, of all of them."""
+    product = product or run.settings.get("product")
+    hashes = run.settings.get("products", {}).get(product)
+    if not hashes:  # one camera, one product
+        return run.bundle_sha256, run.bundle
+    paths = run.settings.get("bundles", {}).get(product, {})
+    return hash_of(list(hashes.values())), " ".join(dict.fromkeys(paths.values()))
+
+
+def _meta(one: Inspection, run: Run | None, recipe: str) -> dict[str, Any]:
     row = written(one)
     decided = one.reason == DECIDED
     return {
@@ -54,7 +67,7 @@ def _meta(one: Inspection, run: Run | None) -> dict[str, Any]:
         "IsSimulated": run is not None and run.source.startswith(SIMULATED),
         "ResultState": STATE.get(one.reason, FAILED),
         "PartId": one.part_id,
-        "InternalRecipeId": run.bundle_sha256 if run else "",
+        "InternalRecipeId": recipe,
         "JobId": one.run_id,
         "CreationTime": row["decided"],
         "ProcessingTimes": {

@@ -38,6 +38,10 @@ def recipes(views: "Sequence[View]") -> tuple[Recipe, ...]:
 
 def _recipe(product: str, views: "Sequence[View]") -> Recipe:
     models = [view.models[product] for view in views]
-    found = [model.sha256 for model in models]
-    whole = found[0] if len(set(found)) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
-    return Recipe(product, whole, max(datetime.fromisoformat(model.manifest.created) for model in models))
+    created = max(datetime.fromisoformat(model.manifest.created) for model in models)
+    return Recipe(product, hash_of([model.sha256 for model in models]), created)
+
+
+def hash_of(bundles: Sequence[str]) -> str:
+    """A recipe's, from those of its bundles in the order of the cameras."""
+    return bundles[0] if len(set(bundles)) == 1 else hashlib.sha256("\n".join(bundles).encode()).hexdigest()

@@ -20,6 +20,8 @@ from lineside.line.source.frame import MAX_FILE_BYTES, Counts, Frame, Source, co
 from lineside.line.source.learnt import Known, known_to
 from lineside.line.source.settings import Camera, refuse
 
+Identity = tuple[int, int, int]  # of a file: inode, size, time of its last change
+
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
     refuse(url, camera, "a folder")
@@ -76,21 +78,20 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _frames(root: Path, names: list[str], classes: frozenset[str], known: Known) -> Iterator[Frame]:
     for sequence, name in enumerate(names, 1):
-        yield frame_of(root, name, sequence, classes, known)
+        yield frame_of(name, sequence, *read_file(root / name), classes, known)
 
 
 def frame_of(
-    root: Path,
     name: str,
     sequence: int,
+    data: bytes | None,
+    error: str,
     classes: frozenset[str],
     known: Known,
-    error: str = "",
     captured_ns: int | None = None,
 ) -> Frame:
-    """The frame of one file; error: why it is not even read."""
+    """The frame of one file; error: why there is no data."""
     folder = name.rpartition("/")[0].rpartition("/")[2]
-    data, error = (None, error) if error else _read(root / name)
     digest = hashlib.sha256(data).hexdigest() if data else ""
     return Frame(
         f"{sequence:06d}",
@@ -106,13 +107,22 @@ def frame_of(
     )
 
 
-def _read(path: Path) -> tuple[bytes | None, str]:
+def read_file(path: Path, found: Identity | None = None) -> tuple[bytes | None, str]:
+    """(its bytes, "") or (None, why not). found: what was there when it became a part; anything else is another's."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device could take for ever
             return None, f"{path}: is no ordinary file: not read"
         if status.st_size > MAX_FILE_BYTES:
             return None, f"{path}: {status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}: not read"
-        return path.read_bytes(), ""
+        with path.open("rb") as file:
+            data, status = file.read(), os.fstat(file.fileno())
     except OSError as error:
         return None, f"{path}: can not be read ({error.strerror}); check its permissions"
+    if found not in (None, identity(status)):
+        return None, f"{path}: was replaced before it was read; give each picture a name of its own"
+    return data, ""
+
+
+def identity(status: os.stat_result) -> Identity:
+    return status.st_ino, status.st_size, status.st_mtime_ns

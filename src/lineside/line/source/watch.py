@@ -3,7 +3,9 @@
 A file is a part as soon as it is whole. PNG, JPEG and WebP say themselves where they end, so a file that is renamed
 into the folder is taken at once, and one that is still being written is not; other formats are taken when they have
 not changed for SETTLE_S. What is not whole timeout_s after its last change is a part without a picture, and so is
-what is gone before it could be read. A file that is written anew under its old name is a new part.
+what is gone before it could be read. A file that is written anew under its old name is a new part, and the one before
+keeps its own picture: what was read to see that a file is whole waits for the line, up to HELD_BYTES of all that wait.
+Above that a file is read at its turn, and is a part without a picture where another lies there by then.
 
 Files that are there at the start are no parts: folder:PATH plays those. The system wakes us for each change
 (watchfiles), and every RESCAN_S the whole folder is looked through, as such messages may be lost.
@@ -22,7 +24,7 @@ from lineside.bundle.folder import Bundle
 from lineside.data.picture import HEAD_BYTES, open_picture, sniff
 from lineside.data.read import PICTURE_EXTENSIONS
 from lineside.errors import LineError, MissingExtra, PictureError
-from lineside.line.source.folder import frame_of, names_in
+from lineside.line.source.folder import Identity, frame_of, identity, names_in, read_file
 from lineside.line.source.frame import MAX_FILE_BYTES, Counts, Fate, Frame, Source
 from lineside.line.source.learnt import known_to
 from lineside.line.source.settings import Camera, refuse, with_tail
@@ -30,7 +32,7 @@ from lineside.line.source.settings import Camera, refuse, with_tail
 SETTLE_S = 0.3
 RESCAN_S = 2.0
 WAKE_MS = 50
-Identity = tuple[int, int, int]  # inode, size, time of its last change
+HELD_BYTES = MAX_FILE_BYTES  # of files that wait for the line
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class _Whole:
     fate: Fate
     error: str
     seen_ns: int
+    identity: Identity | None
+    data: bytes | None  # None: to be read at its turn, unless error says that there is nothing to read
 
 
 def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
@@ -55,7 +59,10 @@ def connect(url: str, where: str, bundle: Bundle, camera: Camera) -> Source:
 
     def frames() -> Iterator[Frame]:
         for sequence, whole in enumerate(watcher.wholes(), 1):
-            frame = frame_of(root, whole.name, sequence, classes, known, whole.error, whole.seen_ns)
+            data, error = whole.data, whole.error
+            if data is None and not error:
+                data, error = read_file(root / whole.name, whole.identity)
+            frame = frame_of(whole.name, sequence, data, error, classes, known, whole.seen_ns)
             watcher.counts.add("lost" if frame.error and whole.fate == "delivered" else whole.fate)
             yield frame
 
@@ -73,6 +80,7 @@ class _Watcher:
         self._done: dict[str, Identity | None] = {name: _identity(root / name) for name in names}
         self._open: dict[str, tuple[Identity | None, int]] = {}  # not whole yet: as it was, and since when
         self._queue: queue.SimpleQueue[_Whole | LineError | None] = queue.SimpleQueue()
+        self._held = self._handed = 0  # bytes: put into the queue, by the thread that looks; taken out, by the line's
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self.counts = Counts()
@@ -85,6 +93,7 @@ class _Watcher:
         while (item := self._queue.get()) is not None:
             if isinstance(item, LineError):
                 raise item
+            self._handed += len(item.data or b"")
             yield item
 
     def close(self) -> None:
@@ -122,65 +131,76 @@ class _Watcher:
     def _look(self, names: list[str], new: set[str], now: int) -> None:
         """names: those that may have changed; new: those that were not there before, though they may be gone again."""
         for name in names:
-            identity = _identity(self._root / name)
-            if identity == self._done.get(name) and (identity is not None or name not in new):
+            found = _identity(self._root / name)
+            if found == self._done.get(name) and (found is not None or name not in new):
                 continue
-            if name not in self._open or self._open[name][0] != identity:
-                self._open[name] = (identity, now)
-        for name, (identity, since_ns) in sorted(self._open.items(), key=lambda item: (item[1][1], item[0])):
-            if _identity(self._root / name) != identity:  # it is still being written: the clock starts anew
+            if name not in self._open or self._open[name][0] != found:
+                self._open[name] = (found, now)
+        for name, (found, since_ns) in sorted(self._open.items(), key=lambda item: (item[1][1], item[0])):
+            if _identity(self._root / name) != found:  # it is still being written: the clock starts anew
                 self._open[name] = (_identity(self._root / name), now)
                 continue
             still_s = (now - since_ns) / 1e9
-            if identity is None:
+            if found is None:
                 if name in self._done:  # taken, and removed by whoever tidies up
                     self._forget(name)
                 else:
                     self._take(name, None, "lost", "was gone before it was whole", now)
-            elif self._is_whole(name, still_s):
-                self._take(name, identity, "delivered", "", now)
+                continue
+            whole, data = self._read(name, found, still_s)
+            if whole:
+                self._take(name, found, "delivered", "", now, data)
             elif still_s > self._timeout_s:
                 what = f"is not whole {self._timeout_s:g} s after its last change (timeout_s)"
-                self._take(name, identity, "incomplete", what, now)
+                self._take(name, found, "incomplete", what, now)
 
-    def _take(self, name: str, identity: Identity | None, fate: Fate, error: str, now: int) -> None:
+    def _take(
+        self, name: str, found: Identity | None, fate: Fate, error: str, now: int, data: bytes | None = None
+    ) -> None:
         self._forget(name)
-        if identity is not None:
-            self._done[name] = identity
-        self._queue.put(_Whole(name, fate, f"{self._root / name}: {error}" if error else "", now))
+        if found is not None:
+            self._done[name] = found
+        if data is not None and self._held - self._handed + len(data) > HELD_BYTES:
+            data = None
+        self._held += len(data or b"")
+        self._queue.put(_Whole(name, fate, f"{self._root / name}: {error}" if error else "", now, found, data))
 
     def _forget(self, name: str) -> None:
         self._open.pop(name, None)
         self._done.pop(name, None)
 
-    def _is_whole(self, name: str, still_s: float) -> bool:
+    def _read(self, name: str, found: Identity, still_s: float) -> tuple[bool, bytes | None]:
+        """Whether it is whole, and its bytes where that took reading them."""
         path = self._root / name
+        if not path.is_file() or found[1] > MAX_FILE_BYTES:
+            return True, None  # its reader says what is wrong with it
+        data, _ = read_file(path, found)
+        if data is None:  # it may not be read; or it is another by now, which is looked at the next time
+            return still_s > SETTLE_S and _identity(path) == found, None
+        return _ends(data, name, still_s), data
+
+
+def _ends(data: bytes, name: str, still_s: float) -> bool:
+    """Whether a file that has not changed for still_s is whole."""
+    form = sniff(data[:HEAD_BYTES])
+    if form is None:
+        return False
+    if form == "JPEG":
+        return data.rstrip(b"\0").endswith(b"\xff\xd9")
+    if form in ("PNG", "WEBP"):
         try:
-            if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
-                return True  # its reader says what is wrong with it
-            data = path.read_bytes()
-        except OSError:
-            return still_s > SETTLE_S
-        form = sniff(data[:HEAD_BYTES])
-        if form is None:
-            return False
-        if form == "JPEG":
-            return data.rstrip(b"\0").endswith(b"\xff\xd9")
-        if form in ("PNG", "WEBP"):
-            try:
-                open_picture(data, name)
-            except PictureError as error:
-                return error.code not in ("truncated", "corrupt")
-            return True
-        return still_s > SETTLE_S
+            open_picture(data, name)
+        except PictureError as error:
+            return error.code not in ("truncated", "corrupt")
+        return True
+    return still_s > SETTLE_S
 
 
 def _identity(path: Path) -> Identity | None:
     try:
-        status = path.stat()
+        return identity(path.stat())
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_picture(name: str) -> bool:
