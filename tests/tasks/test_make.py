@@ -64,6 +64,8 @@ def whole(place) -> Path:
     done = train(*ask(place, "whole.bundle", "--max-escape", "0.2"))
     assert done.returncode == 0, done.stderr
     assert "escape ≤ 20 % at 95 % confidence" in done.stdout
+    assert "the net sees 32 × 32 px" in done.stderr
+    assert done.stderr.index("augmented by flips") < done.stderr.index("features, train")
     return place / "whole.bundle"
 
 

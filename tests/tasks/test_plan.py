@@ -6,9 +6,9 @@ import pytest
 from lineside.bundle import engine, export
 from lineside.bundle.latency import latency_ms
 from lineside.errors import SettingsError
-from lineside.learn.recipe import Recipe
+from lineside.learn.recipe import Augment, Recipe
 from lineside.nets.catalog import NETS
-from lineside.tasks.classify.plan import Candidate, _fits, pick, sample
+from lineside.tasks.classify.plan import Candidate, _fits, pick, sample, seen
 
 
 def candidate(net: str, latency_ms: float, wrong: range, n: int = 200) -> Candidate:
@@ -40,6 +40,47 @@ def test_a_picture_too_small_for_the_net_is_refused():
         _fits(Recipe(net="lenet5", size_px=28), NETS["lenet5"])
     for name, row in NETS.items():
         _fits(Recipe(net=name, size_px=row.size_px), row)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seen_px", "says"),
+    [
+        (
+            Recipe(net="lenet5", size_px=224),
+            ((4000, 4000), (3000, 3000)),
+            "pictures of 4000 × 3000 px: the net sees 224 × 224 px, 18 × 13 px become 1 (size_px in a recipe); "
+            "augmented by flips (left-right and up-down), 3° of rotation, shift, zoom, brightness, contrast, noise "
+            "(augment.* in a recipe); turn flips off where they make one class look like another",
+        ),
+        (
+            Recipe(net="lenet5", size_px=224, augment=Augment(False, True, 0.0, noise=0.0)),
+            ((300, 640), (176, 200)),
+            "pictures of 300 to 640 × 176 to 200 px: the net sees 224 × 224 px, 2.86 × 0.893 px of the largest "
+            "become 1 (size_px in a recipe); augmented by flips (up-down), shift, zoom, brightness, contrast "
+            "(augment.* in a recipe); turn flips off where they make one class look like another",
+        ),
+        (
+            Recipe(net="lenet5", size_px=224, augment=Augment(False, False)),
+            ((176, 176), (176, 176)),
+            "pictures of 176 × 176 px: the net sees 224 × 224 px, none is made smaller; augmented by 3° of rotation, "
+            "shift, zoom, brightness, contrast, noise (augment.* in a recipe)",
+        ),
+        (
+            Recipe(net="efficientnet_lite0", size_px=224, freeze_below="head"),
+            ((224, 224), (224, 224)),
+            "pictures of 224 × 224 px: the net sees 224 × 224 px, none is made smaller; "
+            "not augmented: only a new last layer is fitted",
+        ),
+        (
+            Recipe(net="lenet5", size_px=32, augment=Augment(False, False, 0, 0, 0, 0, 0, 0)),
+            ((32, 32), (32, 32)),
+            "pictures of 32 × 32 px: the net sees 32 × 32 px, none is made smaller; "
+            "augmented by nothing (augment.* in a recipe)",
+        ),
+    ],
+)
+def test_train_says_what_the_net_sees_and_what_is_done_to_pictures(recipe, seen_px, says):
+    assert seen(recipe, seen_px) == says
 
 
 def test_a_rare_class_is_in_every_sample():

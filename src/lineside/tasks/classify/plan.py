@@ -34,7 +34,7 @@ from lineside.nets.parts import pools_to_one
 from lineside.nets.stages import split_at
 from lineside.nets.weights import load_weights
 from lineside.progress import Progress, Screen
-from lineside.tasks.classify.fit import class_weights, examples_of, pooled
+from lineside.tasks.classify.fit import class_weights, examples_of, pooled, starts_with_weights
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 PROBE = 4  # pictures in a step that is timed
@@ -96,6 +96,27 @@ def decide(
         recipe = replace(recipe, precision=name)
         why.append(f"training in {sentence}")
     return recipe, why
+
+
+def seen(recipe: Recipe, seen_px: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """What the net will see of the pictures, and what is done to them in training, for a person.
+
+    recipe is decided; seen_px as in `decide`.
+    """
+    (width, height), side = seen_px, recipe.size_px
+    size = " × ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in (width, height))
+    if max(width[1], height[1]) > side:
+        most = " × ".join(f"{px / side:.3g}" if px < 10 * side else f"{px / side:.0f}" for px in (width[1], height[1]))
+        of = "" if width[0] == width[1] and height[0] == height[1] else " of the largest"
+        shrunk = f"{most} px{of} become 1 (size_px in a recipe)"
+    else:
+        shrunk = "none is made smaller"
+    how = f"augmented by {recipe.augment.sentence()} (augment.* in a recipe)"
+    if recipe.freeze_below == "head" and starts_with_weights(recipe):
+        how = "not augmented: only a new last layer is fitted"
+    elif recipe.augment.flip_horizontal or recipe.augment.flip_vertical:
+        how += "; turn flips off where they make one class look like another"
+    return f"pictures of {size} px: the net sees {side} × {side} px, {shrunk}; {how}"
 
 
 def _fits(recipe: Recipe, row: Net) -> None:
