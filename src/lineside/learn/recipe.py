@@ -80,7 +80,7 @@ class Recipe:
     patience: int = 4
     # auto, float32, bfloat16: of training; auto: bfloat16 where measured faster here
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    cache_gb: float = 8.0  # gigabytes, above 0: largest feature cache on disk; fewer views where they do not fit
+    cache_gb: float = 8.0  # gigabytes, above 0: largest feature cache on disk; with less room fewer views
     checkpoint_s: float = 20.0  # seconds: between checkpoints inside an epoch
     augment: Augment = field(default_factory=Augment)  # a table: below
 
