@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -21,6 +22,7 @@ def text() -> str:
         parser = main._parser(verb)
         sub = parser._subparsers._group_actions[0].choices[verb]  # argparse has no public way to a sub-parser
         doc = (importlib.import_module(module).__doc__ or "").strip()
+        doc = re.sub(r"\bdocs/([\w-]+\.md)", r"[\1](\1)", doc)
         parts.append(f"## lineside {verb}\n\n{doc}\n\n```\n{sub.format_help()}```\n")
     return "\n".join(parts)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import table
-from tests.docs import cli_page
+from lineside.learn.recipe import Augment, Recipe, read_recipe
+from tests.docs import cli_page, recipe_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -20,6 +21,21 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 def test_the_command_page_is_what_the_program_says():
     assert cli_page.PAGE.read_text() == cli_page.text(), "run: python tests/docs/cli_page.py"
+
+
+def test_the_recipe_page_has_every_key_as_the_program_does():
+    page = recipe_page.PAGE.read_text("utf-8")
+    assert page == recipe_page.made(page), "run: python tests/docs/recipe_page.py"
+    for cls in (Recipe, Augment):
+        assert f"<!-- made: {cls.__name__} -->" in page
+        for key, said in recipe_page.comments(cls).items():
+            assert ": " in said, f"{cls.__name__}.{key}: its comment is not 'unit or range: meaning'"
+
+
+def test_the_recipe_on_its_page_can_be_read(tmp_path):
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", recipe_page.PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "parts.toml").write_text(shown)
+    assert read_recipe(tmp_path / "parts.toml") != Recipe()
 
 
 def test_the_readme_has_the_measured_figures():

@@ -36,6 +36,7 @@ def page(classes: tuple[str, ...], **other) -> Report:
         "lines": (Line("top-1", "meaning", clopper_pearson(3, 4)), Line("ECE", "meaning", nothing("ECE"), rate=False)),
         "point": point,
         "margins": (Margins("test", np.array([3.0]), np.array([-3.0])),),
+        "chosen_on": Margins("calibrate", np.array([2.0, 4.0]), np.array([-5.0, 1.0])),
         "classes": classes,
         "per_class": tuple(ClassLine(c, False, 1, nothing("x"), clopper_pearson(1, 1), None) for c in classes),
         "confusion": np.ones((k, k + 1), np.int64),
@@ -69,6 +70,7 @@ def test_every_word_of_others_is_escaped():
             headline=evil,
             sentences=(evil,),
             margins=(Margins(evil, np.array([3.0]), np.array([-3.0])),),
+            chosen_on=Margins(evil, np.array([3.0]), np.array([-3.0])),
             errors=(shown,),
             near=(shown,),
             errors_in_all=1,
@@ -98,10 +100,32 @@ def test_many_classes_are_listed_not_drawn():
 
 
 def test_a_page_of_nothing():
-    text = render(page(("a", "b"), point=None, margins=(), confusion=np.zeros((2, 3), np.int64), reliability=((), ())))
+    text = render(
+        page(
+            ("a", "b"),
+            point=None,
+            margins=(),
+            chosen_on=None,
+            confusion=np.zeros((2, 3), np.int64),
+            reliability=((), ()),
+        )
+    )
     assert "Operating point" not in text
     assert "None among the test pictures" in text
     assert "not measured" in text
+
+
+def test_what_other_thresholds_would_give_is_told_of_calibrate_never_of_test():
+    on = page(("a", "b"))
+    drawn = re.findall(r"What another threshold would give, (\w+)\..*?(<svg.*?</svg>)", render(on), re.DOTALL)
+    assert on.point is not None
+    assert on.chosen_on is not None
+    title = "Escape against good parts not accepted, calibrate"
+    from_calibrate = charts.trade_off(
+        on.chosen_on.good, on.chosen_on.bad, on.point.accept_at, on.point.max_escape, title
+    )
+    assert drawn == [("calibrate", from_calibrate)]
+    assert "What another threshold" not in render(page(("a", "b"), chosen_on=None))
 
 
 @settings(deadline=None, max_examples=60)

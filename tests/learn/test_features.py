@@ -102,7 +102,14 @@ def test_without_frozen_stages_the_cache_is_the_pictures(paths, tmp_path):
 
 def test_views_give_way_to_the_limit_and_one_that_can_not_fit_is_refused(paths, run_below, tmp_path):
     one = 75 * 6 * 14 * 14 * 2 / 1e9
-    assert compute(paths, tmp_path / "two.bin", run_below, limit_gb=2.5 * one).shape[0] == 2
+    two = compute(paths, tmp_path / "two.bin", run_below, limit_gb=2.5 * one)
+    assert two.shape[0] == 2
+    assert "only 2 of 3 views, of each of 75 training pictures" in two.too_few(3, 2.5 * one)
+    assert two.too_few(2, 2.5 * one) == ""
+    single = compute(paths, tmp_path / "one.bin", run_below, limit_gb=1.5 * one)
+    assert single.shape[0] == 1
+    assert "only 1 of 3 views, the picture as it is, " in (said := single.too_few(3, 1.5 * one))
+    assert "NOTHING IS AUGMENTED; in a recipe cache_gb = 0.1 has room for all" in said
     with pytest.raises(TrainError, match="raise cache_gb, lower size_px, or freeze more"):
         compute(paths, tmp_path / "none.bin", run_below, limit_gb=0.5 * one)
     assert not (tmp_path / "none.bin").exists()

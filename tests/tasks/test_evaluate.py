@@ -374,6 +374,10 @@ def test_the_report_says_it_all_and_stays_small(bundle, make):
     ):
         assert words in text
     assert text.count("<svg") == 4
+    assert page.chosen_on is not None
+    assert e.calibrate_judged is not None
+    assert len(page.chosen_on.good) + len(page.chosen_on.bad) == len(e.calibrate_judged.margins) != e.score.n
+    assert "What another threshold would give, calibrate, " in text
     escapes = [s for s in page.errors if s.note.startswith("escape")]
     assert page.errors[: len(escapes)] == tuple(escapes)
     assert [s.margin for s in escapes] == sorted((s.margin for s in escapes), reverse=True)

@@ -64,6 +64,8 @@ def whole(place) -> Path:
     done = train(*ask(place, "whole.bundle", "--max-escape", "0.2"))
     assert done.returncode == 0, done.stderr
     assert "escape ≤ 20 % at 95 % confidence" in done.stdout
+    assert "the net sees 32 × 32 px" in done.stderr
+    assert done.stderr.index("augmented by flips") < done.stderr.index("features, train")
     return place / "whole.bundle"
 
 
@@ -141,6 +143,18 @@ def test_a_resumed_run_with_another_split_csv_is_refused(tmp_path):
     run.split.write_text(run.split.read_text().replace("test,", "train,"))
     with pytest.raises(TrainError, match=r"split\.csv: is not the split that the run began with; move .*run away"):
         make(str(data), tmp_path / "x.bundle", recipe, Promise(("disc",), 0.5))
+
+
+@pytest.mark.parametrize(("epochs", "gb", "views"), [(3, 1.0, 3), (1, 1.0, 1), (3, 8e-5, 1)])
+def test_no_more_views_are_kept_than_epochs_learn_from_and_fewer_are_said(tmp_path, epochs, gb, views):
+    data, said = shapes.write(tmp_path / "data", each=12), []
+    recipe = Recipe(net="lenet5", freeze_below="stage1", epochs=epochs, cache_gb=gb, precision="float32")
+    screen = Screen(lambda what: nullcontext(silent), said.append)
+    made = make(str(data), tmp_path / "x.bundle", recipe, Promise(("disc",), 0.5), screen=screen)
+    one = len(read_csv(made.run.split, data).of("train")) * 6 * 14 * 14 * 2
+    assert (made.run.cache / "train.bin").stat().st_size == views * one
+    short = [text for text in said if "the feature cache holds only 1 of 3 views" in text]
+    assert len(short) == (views < epochs)
 
 
 @pytest.mark.slow

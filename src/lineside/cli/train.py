@@ -1,4 +1,7 @@
-"""`lineside train DATA -o BUNDLE`: split, train, calibrate and write a bundle."""
+"""`lineside train DATA -o BUNDLE`: split, train, calibrate and write a bundle.
+
+A recipe's keys: docs/recipe.md.
+"""
 
 import argparse
 from pathlib import Path

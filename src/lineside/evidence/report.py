@@ -95,6 +95,7 @@ class Report:
     lines: tuple[Line, ...]
     point: OperatingPoint | None
     margins: tuple[Margins, ...]  # test first
+    chosen_on: Margins | None  # calibrate's: what other thresholds would give is told of these, never of test
     classes: tuple[str, ...]
     per_class: tuple[ClassLine, ...]
     confusion: np.ndarray  # (K, K + 1); last column: no answer
@@ -159,11 +160,11 @@ def _margin_charts(report: Report) -> list[tuple[Margins, str]]:
 
 
 def _trade_off(report: Report) -> str:
-    if report.point is None or not report.margins or not (len(report.margins[0].good) and len(report.margins[0].bad)):
+    point, parts = report.point, report.chosen_on
+    if point is None or parts is None or not (len(parts.good) and len(parts.bad)):
         return ""
-    first = report.margins[0]
-    name = f"Escape against good parts not accepted, {first.name}"
-    return charts.trade_off(first.good, first.bad, report.point.accept_at, report.point.max_escape, name)
+    name = f"Escape against good parts not accepted, {parts.name}"
+    return charts.trade_off(parts.good, parts.bad, point.accept_at, point.max_escape, name)
 
 
 def _matrix(report: Report) -> list[tuple[str, list[tuple[int, int]]]]:

@@ -3,12 +3,14 @@
 A frozen stage gives the same answer for the same picture in every epoch, so it is asked once. The file holds
 (views, N, C, H, W): view 0 is the picture as it is, views 1 … are augmented; epoch e learns from view e mod views, and
 a view is computed when an epoch first wants it. Where nothing is frozen the "features" are the resized pictures
-themselves (uint8, one view) and augmentation happens as they are read.
+themselves (uint8, one view) and augmentation happens as they are read. Where the limit has room for fewer views than
+were asked for there are fewer, and `too_few` says so; a single one is view 0, since the head is fitted on it.
 
 A view is filled in chunks whose completion is marked beside the file (`.done`, one byte a chunk): a run that was killed
 goes on with the next chunk. Ranks take turns by chunk. Space is reserved first: a full disk is a sentence, not a crash.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +54,19 @@ class Cache:
     @property
     def nbytes(self) -> int:
         return _bytes(self.shape, self.below is None)
+
+    def too_few(self, views: int, limit_gb: float) -> str:
+        """What it means that fewer than `views` fit, for a person; "" where they all do."""
+        have, n = self.shape[:2]
+        if have >= views:
+            return ""
+        what = f"{have} of {views} views" if have > 1 else f"1 of {views} views, the picture as it is"
+        needed = math.ceil(views * self.nbytes / have / 1e8) / 10
+        return (
+            f"the feature cache holds only {what}, of each of {n:,} training pictures (cache_gb = {limit_gb:g}): "
+            f"{'they are augmented less often' if have > 1 else 'NOTHING IS AUGMENTED'}; in a recipe "
+            f"cache_gb = {needed:g} has room for all, or freeze_below = a later stage makes them smaller"
+        )
 
     def held(self, mode: Literal["r", "r+"] = "r") -> np.memmap:
         """The file as an array: uint8 pixels, or bfloat16 bits as int16."""

@@ -29,7 +29,12 @@ class Head:
     bias: np.ndarray  # (K,) float32
     c: float  # the strength that was chosen
     calibrate_loss: float  # nats a picture, each times its class's weight
-    calibrate_correct: np.ndarray  # (n,) bool
+    calibrate_lead: np.ndarray  # (n,): logit of the true class less the highest other
+
+    @property
+    def calibrate_correct(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.calibrate_lead > 0
 
 
 def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarray, weights: np.ndarray) -> Head:
@@ -50,7 +55,9 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
         loss = calibrated_nll(logits, held_y, weights)
         if best is None or loss < best.calibrate_loss:
             t = temperature(logits, held_y, weights)
-            best = Head(_float32(weight / t), _float32(bias / t), c, loss, logits.argmax(1) == held_y)
+            own = np.arange(len(weights)) == held_y[:, None]
+            lead = (logits[own] - np.where(own, -np.inf, logits).max(1)) / t
+            best = Head(_float32(weight / t), _float32(bias / t), c, loss, lead)
     assert best is not None
     return best
 

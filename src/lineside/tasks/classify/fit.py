@@ -195,14 +195,23 @@ def _features(
             below,
             paths,
             run.cache / f"{part}.bin",
-            views=recipe.views if part == "train" else 1,
+            views=(wanted := _views(recipe) if part == "train" else 1),
             how=recipe.augment,
             seed=recipe.seed,
             limit_gb=recipe.cache_gb,
             ranks=ranks,
             progress=progress,
         )
+    if below is not None and (short := cache.too_few(wanted, recipe.cache_gb)):
+        screen.say(short)
     return Examples(cache, labels, names)
+
+
+def _views(recipe: Recipe) -> int:
+    """How many views of a training picture a run can come to learn from."""
+    if recipe.freeze_below == "head" and starts_with_weights(recipe):
+        return 1  # the head is fitted on pictures as they are
+    return min(recipe.views, recipe.epochs)
 
 
 def head_on_features(

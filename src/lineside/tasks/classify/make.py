@@ -150,6 +150,7 @@ def _prepare(
     )
     for sentence in why:
         screen.say(sentence)
+    screen.say(plan.seen(recipe, (seen_width, seen_height)))
     run.decide(Decided(recipe, tuple(why), str(dataset.root), split.fingerprint, seen_width, seen_height))
 
 

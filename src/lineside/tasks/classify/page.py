@@ -39,14 +39,13 @@ def report(evaluation: Evaluation) -> Report:
     errors, near = _worst(evaluation), _near(evaluation)
     shown = errors[: MOST_SHOWN - NEAR_SHOWN]
     margins: tuple[Margins, ...] = ()
+    chosen_on = None
     if judged is not None and evaluation.calibrate_judged is not None:
-        margins = (
-            _margins(f"test, {len(judged.margins):,} parts", judged),
-            _margins(
-                f"calibrate, {len(evaluation.calibrate_judged.margins):,} parts, where the thresholds were chosen",
-                evaluation.calibrate_judged,
-            ),
+        chosen_on = _margins(
+            f"calibrate, {len(evaluation.calibrate_judged.margins):,} parts, where the thresholds were chosen",
+            evaluation.calibrate_judged,
         )
+        margins = (_margins(f"test, {len(judged.margins):,} parts", judged), chosen_on)
     return Report(
         title=f"{evaluation.bundle.path.name} on {evaluation.source}",
         verdict=verdict,
@@ -55,6 +54,7 @@ def report(evaluation: Evaluation) -> Report:
         lines=_lines(evaluation),
         point=evaluation.point,
         margins=margins,
+        chosen_on=chosen_on,
         classes=evaluation.manifest.classes,
         per_class=tuple(
             ClassLine(c.name, c.name in evaluation.manifest.accept, c.n, c.recall, c.precision, s.escape_of.get(c.name))

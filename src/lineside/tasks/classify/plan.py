@@ -1,13 +1,12 @@
 """Decide what a recipe leaves open: the net, the frozen stages, the number format. Measured here, and said why.
 
 "Don't be a hero" (Johnson and Karpathy's advice, quoted by the deck): of the nets at hand take the fastest whose
-answers on calibrate are not shown to be worse than the best one's. How good a net will be is judged by a linear layer
-on its fixed features, which costs one pass over some pictures; how fast it is, by the exported graph itself.
+answers on calibrate are shown to be as good as the best one's (choice.py). How good a net will be is judged by a
+linear layer on its fixed features, which costs one pass over some pictures; how fast, by the exported graph itself.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 from lineside.bundle.latency import latency_ms
 from lineside.data.split import Split
 from lineside.errors import SettingsError, TrainError
-from lineside.evidence.paired import mcnemar
+from lineside.evidence.operating import numbered
 from lineside.learn import features, precision
 from lineside.learn.draws import generator, seed_of
 from lineside.learn.frozen import frozen
@@ -34,20 +33,13 @@ from lineside.nets.parts import pools_to_one
 from lineside.nets.stages import split_at
 from lineside.nets.weights import load_weights
 from lineside.progress import Progress, Screen
-from lineside.tasks.classify.fit import class_weights, examples_of, pooled
+from lineside.tasks.classify.choice import Candidate, pick
+from lineside.tasks.classify.fit import class_weights, examples_of, pooled, starts_with_weights
 
 SAMPLE = {"train": 1500, "calibrate": 800}  # pictures that a candidate is judged on
 PROBE = 4  # pictures in a step that is timed
-WORSE = 0.05  # p below which a faster net counts as worse than the best
 POOL_POWER = 3.0  # small defects count for more than in an average (docs/decisions/002-…)
 FREEZE_TO_STRIDE = 16  # fine-tuning begins with the first stage of this stride
-
-
-@dataclass(frozen=True)
-class Candidate:
-    net: str
-    latency_ms: float
-    right: np.ndarray  # (n,) bool on the calibrate sample
 
 
 def decide(
@@ -96,6 +88,27 @@ def decide(
         recipe = replace(recipe, precision=name)
         why.append(f"training in {sentence}")
     return recipe, why
+
+
+def seen(recipe: Recipe, seen_px: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    """What the net will see of the pictures, and what is done to them in training, for a person.
+
+    recipe is decided; seen_px as in `decide`.
+    """
+    (width, height), side = seen_px, recipe.size_px
+    size = " × ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in (width, height))
+    if max(width[1], height[1]) > side:
+        most = " × ".join(f"{px / side:.3g}" if px < 10 * side else f"{px / side:.0f}" for px in (width[1], height[1]))
+        of = "" if width[0] == width[1] and height[0] == height[1] else " of the largest"
+        shrunk = f"{most} px{of} become 1 (size_px in a recipe)"
+    else:
+        shrunk = "none is made smaller"
+    how = f"augmented by {recipe.augment.sentence()} (augment.* in a recipe)"
+    if recipe.freeze_below == "head" and starts_with_weights(recipe):
+        how = "not augmented: only a new last layer is fitted"
+    elif recipe.augment.flip_horizontal or recipe.augment.flip_vertical:
+        how += "; turn flips off where they make one class look like another"
+    return f"pictures of {size} px: the net sees {side} × {side} px, {shrunk}; {how}"
 
 
 def _fits(recipe: Recipe, row: Net) -> None:
@@ -158,30 +171,17 @@ def _choose(
             said.append(f"net {name}: {took:.1f} ms a picture here, over the budget of {max_latency_ms:g}")
             continue
         with screen.watch(f"trying {name}") as progress:
-            right = _probe(name, recipe, split, classes, run, progress)
-        candidates.append(Candidate(name, took, right))
+            one = Candidate(name, took, _probe(name, recipe, split, classes, run, progress))
+        candidates.append(one)
         said.append(
-            f"net {name}: {took:.1f} ms a picture here, {right.mean():.1%} right by a linear layer on its features"
+            f"net {name}: {took:.1f} ms a picture here, {one.right.mean():.1%} right by a linear layer on its features"
         )
     if not candidates:
         raise TrainError(f"no net with weights on this machine answers within {max_latency_ms:g} ms: {'; '.join(said)}")
-    chosen, sentence = pick(candidates)
+    _, labels, _ = examples_of(split, "calibrate", classes)
+    rows, groups = sample(labels, SAMPLE["calibrate"], recipe.seed), [p.group for p in split.of("calibrate")]
+    chosen, sentence = pick(candidates, labels[rows], None if not any(groups) else numbered(groups)[rows])
     return replace(recipe, net=chosen.net), [*said, sentence]
-
-
-def pick(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
-    """The fastest candidate that is not shown to be worse than the most accurate one, and why."""
-    best = max(candidates, key=lambda c: (c.right.sum(), -c.latency_ms))
-    for one in sorted(candidates, key=lambda c: c.latency_ms):
-        if one is best:
-            return best, f"chosen: {best.net}, the most often right; every faster net is shown to be worse"
-        better, worse = int((best.right & ~one.right).sum()), int((~best.right & one.right).sum())
-        if (p := mcnemar(better, worse)) >= WORSE:
-            return one, (
-                f"chosen: {one.net}, the fastest that is not shown to be worse than {best.net} "
-                f"({better} against {worse} pictures, McNemar p = {p:.2f}, n = {len(one.right)})"
-            )
-    raise AssertionError("the best is among the candidates")
 
 
 def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -199,7 +199,7 @@ def _probe(
     run: RunFolder,
     progress: Progress,
 ) -> np.ndarray:
-    """(n,) bool: which of a sample of calibrate a linear layer on the net's fixed features gets right."""
+    """(n,): by how much a linear layer on the net's fixed features gets each of a sample of calibrate right."""
     row = NETS[name]
     net_input = Input(_side(recipe, row), row.mean, row.std).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
@@ -225,4 +225,4 @@ def _probe(
     train, held = found["train"], found["calibrate"]
     weights = class_weights(train.labels, len(classes), recipe.class_weights)
     x, held_x = (pooled(above, part.cache, "float32") for part in (train, held))
-    return fit_head(x, train.labels, held_x, held.labels, weights).calibrate_correct
+    return fit_head(x, train.labels, held_x, held.labels, weights).calibrate_lead
