@@ -1,11 +1,18 @@
-"""The README's tables, made from benchmarks/results/: `python -m benchmarks.table` writes them, a test compares."""
+"""The README's tables and what it says of inference, made from benchmarks/results/.
 
+`python -m benchmarks.table` writes them between their markers, a test compares.
+"""
+
+import textwrap
 from pathlib import Path
 
 from benchmarks.record import rows
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: python -m benchmarks.table -->\n", "<!-- end of results -->\n"
+BEGIN_INFERENCE, END_INFERENCE = "<!-- inference: python -m benchmarks.table -->\n", "<!-- end of inference -->\n"
+NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+TIMES, SHORT_MS = 3, 5.0  # so many times as fast as eager; an engine's time beside which the rest weighs
 
 
 def rate(estimate: dict | None) -> str:
@@ -82,16 +89,65 @@ def training() -> list[str]:
     return table(f"| {' | '.join((*what, 'ours − plain, points'))} |", lines)
 
 
-def text() -> str:
-    """The lines between the README's markers."""
-    return "\n".join([BEGIN, *accuracy(), *training(), END])
+def inference() -> list[str]:
+    """A paragraph: against eager PyTorch, and against the bare engine; medians. Nothing where nothing was measured."""
+    nets: dict[str, list[dict]] = {}
+    for row in rows("inference"):
+        nets.setdefault(row["net"], []).append(row)
+    if not nets:
+        return []
+    always, sometimes, others, over, over_short = [], [], [], [], []
+    for net, own in nets.items():
+        quick = [row for row in own if row["eager_over_bundle"]["median"] >= TIMES]
+        others += [row["eager_over_bundle"]["median"] for row in own if row not in quick]
+        if len(quick) == len(own):
+            always.append(net)
+        elif quick:
+            sometimes.append(f"with {net} in {' and in '.join(ways(quick))}")
+        for row in own:
+            (over if row["ms"]["ready"]["median"] >= SHORT_MS else over_short).append(
+                row["bundle_over_ready"]["median"]
+            )
+    fast = [f"with {' and '.join(always)} in every engine and precision"] if always else []
+    said = [
+        f"at least {TIMES} times as fast as eager PyTorch {', '.join(fast + sometimes)}" if fast + sometimes else "",
+        f"{span(others)} times as fast {'elsewhere' if fast + sometimes else 'as eager PyTorch'}" if others else "",
+        f"it takes {span(over)} times the bare engine's time" if over else "",
+        f"{span(over_short)} times where that is below {SHORT_MS:g} ms" if over_short else "",
+    ]
+    told = "; ".join(one for one in said if one)
+    what = "One picture from file to verdict, medians ([inference](benchmarks/results/inference.json))"
+    return textwrap.wrap(f"{what}: {told}.", 140, break_on_hyphens=False)
 
 
-def written() -> str:
-    """The same lines as the README has them now."""
+def ways(measured: list[dict]) -> list[str]:
+    """OpenVINO's bfloat16 and int8, an entry an engine."""
+    precisions: dict[str, list[str]] = {}
+    for row in measured:
+        precisions.setdefault(row["engine"], []).append(row["precision"])
+    return [f"{NAMES[engine]}'s {' and '.join(own)}" for engine, own in precisions.items()]
+
+
+def span(values: list[float]) -> str:
+    """1.58 to 2.64"""
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+def text() -> list[str]:
+    """What belongs between each pair of the README's markers, with them."""
+    tables = "\n".join([BEGIN, *accuracy(), *training(), END])
+    return ["\n".join([BEGIN_INFERENCE, *inference(), "", END_INFERENCE]), tables]
+
+
+def written() -> list[str]:
+    """The same as the README has it now."""
     readme = README.read_text()
-    return readme[readme.index(BEGIN) : readme.index(END) + len(END)]
+    pairs = ((BEGIN_INFERENCE, END_INFERENCE), (BEGIN, END))
+    return [readme[readme.index(begin) : readme.index(end) + len(end)] for begin, end in pairs]
 
 
 if __name__ == "__main__":
-    README.write_text(README.read_text().replace(written(), text()))
+    readme = README.read_text()
+    for old, new in zip(written(), text(), strict=True):
+        readme = readme.replace(old, new)
+    README.write_text(readme)

@@ -153,6 +153,12 @@ def test_an_answer_that_is_not_finite_is_refused(precision, value):
     json.loads(parity.write_rows([found]), parse_constant=lambda text: pytest.fail(text))
 
 
+def test_a_class_called_accept_is_no_accepted_part():
+    sorts = replace(TRUTH, accept=())
+    found = row(LOGITS, "float32", sorts, lambda x: np.full(len(x), "accept"))
+    assert (found.escapes, found.new_escapes) == (0, 0)
+
+
 def test_a_bundle_that_only_sorts_is_judged_by_its_labels():
     sorts = replace(TRUTH, accept=())
     found = row(moved({i: -LOGITS[i, 1] for i in range(20)}), "int8", sorts, lambda x: np.full(len(x), "hold"))

@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from lineside.bundle import folder, model, parity, samples, serve
+from lineside.bundle import export, folder, model, parity, samples, serve
 from lineside.bundle.engine import ENGINES
 from lineside.bundle.verify import verify
 from lineside.cli.main import main
 from lineside.data import picture
 from lineside.errors import BundleError, MissingExtra, ParityError
+from lineside.tasks.classify.decode import verdicts
 from tests.bundle.conftest import every_engine, needs_openvino
 
 QUICK, SLOW = 1.0, 9.0  # ms, as answered by the patched clock
@@ -284,6 +285,22 @@ def test_the_commands(bundle, trained, capsys, tmp_path):
     found = json.loads(capsys.readouterr().out)
     assert found["good"]
     assert [one["name"] for one in found["checks"]] == ["format", "hashes", "signature", "evidence", "samples"]
+
+
+@needs_openvino
+def test_the_decisions_of_a_bundle_that_only_sorts_are_its_labels(trained, tmp_path, monkeypatch, capsys):
+    """It accepts nothing, whatever its classes are called; a label that changes is a decision that changes."""
+    only = replace(trained, accept=(), operating_point=None)
+    of = verdicts(only.classes, only.accept, only.operating_point)
+    assert of(np.array([[1, 0], [0, 1], [np.nan, 0]])).tolist() == ["bad part", "good", "reject"]
+    sorter = tmp_path / "sorter.bundle"
+    export.write(only, sorter, decide=of, threads=1)
+    assert main(["export", str(sorter), "--engine", "openvino"]) == 0
+    (row,) = [r for r in parity.read_rows((sorter / "parity.json").read_bytes(), "p") if r.engine == "openvino"]
+    assert {moved.was for moved in row.worst} <= set(trained.classes)
+    perturbed(monkeypatch, lambda x: x[:, ::-1])
+    assert main(["export", str(sorter), "--engine", "openvino"]) == 1
+    assert "160 labels and 160 verdicts of 160 changed" in capsys.readouterr().err
 
 
 @needs_openvino

@@ -42,6 +42,22 @@ def test_the_readme_has_the_measured_figures():
     assert table.written() == table.text(), "run: python -m benchmarks.table"
 
 
+def test_the_figures_on_inference_are_the_rows(monkeypatch):
+    def row(net, engine, eager, over, ms):
+        medians = {"eager_over_bundle": {"median": eager}, "bundle_over_ready": {"median": over}}
+        return {"net": net, "engine": engine, "precision": "int8", "ms": {"ready": {"median": ms}}, **medians}
+
+    two = [row("a", "openvino", 3.1, 1.1, 9.0), row("a", "onnxruntime", 2.9, 0.9, 9.0)]
+    monkeypatch.setattr(table, "rows", lambda name: [*two, row("b", "openvino", 3.0, 1.4, 4.9)])
+    assert " ".join(table.inference()).partition(": ")[2] == (
+        "at least 3 times as fast as eager PyTorch with b in every engine and precision, with a in OpenVINO's int8; "
+        "2.90 to 2.90 times as fast elsewhere; it takes 0.90 to 1.10 times the bare engine's time; "
+        "1.40 to 1.40 times where that is below 5 ms."
+    )
+    monkeypatch.setattr(table, "rows", lambda name: [])
+    assert table.inference() == []
+
+
 def test_python_that_decodes_pictures_can_be_run_as_a_file():
     """What `evaluate`, `combine` … start imports the main module: see data/facts.py."""
     blocks = [block for page in PAGES for block in PYTHON.findall(page.read_text())]

@@ -34,9 +34,9 @@ from lineside.nets.catalog import NETS
 from lineside.nets.input import Input
 from lineside.tasks.classify import fit
 from lineside.tasks.classify.combine import combine
+from lineside.tasks.classify.decode import verdicts
 from lineside.tasks.classify.gain import GAIN, gain
 from lineside.tasks.classify.ingredients import ingredients, promise_of
-from lineside.tasks.classify.make import verdicts
 from lineside.tasks.classify.promise import Promise
 from lineside.tasks.classify.soup import greedy, mean_of
 from tests.learn import shapes
@@ -91,7 +91,8 @@ def place(tmp_path_factory) -> Path:
     parts = split(check(read(str(data)), workers=1), seed=0, shares=(0.4, 0.3, 0.3))
     for seed, name in enumerate(("a", "b")):
         one = trained(parts, data, seed)
-        export.write(one, where / f"{name}.bundle", decide=verdicts(one), threads=1)
+        decide = verdicts(one.classes, one.accept, one.operating_point)
+        export.write(one, where / f"{name}.bundle", decide=decide, threads=1)
     return where
 
 

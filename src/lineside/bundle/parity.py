@@ -39,7 +39,9 @@ SCORE_TOLERANCE = 1e-4  # of a score (probability) between two float32 engines; 
 MARGIN, CONFIDENCE = 0.02, 0.95  # of the paired test: 2 % of decisions; 149 pictures without a loss show it
 WORST = 10  # pictures named in a row
 
-Decide = Callable[[np.ndarray], np.ndarray]  # logits (N, K) → verdicts (N,) of "accept", "hold", "reject"
+Decide = Callable[
+    [np.ndarray], np.ndarray
+]  # logits (N, K) → verdicts (N,): accept, hold, reject; class names where it sorts
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Moved:
     name: str
     label: str
     score_move: float  # largest |Δ score| of any class
-    was: str  # "hex_nut accept": the reference's label and verdict
+    was: str  # "hex_nut accept": the reference's label and verdict; the label alone where it only sorts
     now: str
 
 
@@ -135,8 +137,9 @@ def compare(
         score_move = np.where(finite, np.abs(scores(logits) - scores(truth.logits)).max(1), np.inf)
     was, now = truth.logits.argmax(1), np.where(finite, logits.argmax(1), -1)
     was_verdict, verdict = decide(truth.logits), decide(logits)
-    escapes, had_escaped = (~truth.is_good & (v == "accept") for v in (verdict, was_verdict))
+    escapes = had_escaped = np.zeros(len(logits), bool)  # of a bundle that only sorts nothing is accepted
     if truth.accept:
+        escapes, had_escaped = (~truth.is_good & (v == "accept") for v in (verdict, was_verdict))
         was_right, right = ((v == "accept") == truth.is_good for v in (was_verdict, verdict))
     else:
         is_label = np.array([truth.classes.index(label) for label in truth.labels])
@@ -149,8 +152,8 @@ def compare(
             truth.names[i],
             truth.labels[i],
             float(min(score_move[i], 1.0)),
-            f"{say[was[i]]} {was_verdict[i]}",
-            f"{say[now[i]]} {verdict[i]}",
+            f"{say[was[i]]} {was_verdict[i]}" if truth.accept else say[was[i]],
+            f"{say[now[i]]} {verdict[i]}" if truth.accept else say[now[i]],
         )
         for i in order
     )

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside.bundle import folder, parity, serve, signature
     from lineside.errors import SettingsError
     from lineside.progress import bar
+    from lineside.tasks.classify.decode import verdicts
 
     if args.precision == "bfloat16" and args.engine != "openvino":
         raise SettingsError("--precision bfloat16 is for --engine openvino: onnxruntime has none on CPUs")
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
                 args.bundle,
                 args.engine,
                 args.precision,
-                _verdicts,
+                lambda m: verdicts(m.classes, m.accept, m.operating_point),
                 data=args.data,
                 target=args.output,
                 sign=sign,
@@ -64,17 +65,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"signed by {signature.fingerprint(key.public_key())}")
     print(f"bundle: {args.output or args.bundle}")
     return 0
-
-
-def _verdicts(manifest):
-    """logits (N, K) → verdicts (N,), by the bundle's operating point."""
-    import numpy as np
-
-    from lineside.tasks.classify.decode import decider
-
-    decide = decider(manifest.classes, manifest.accept, manifest.operating_point)
-
-    def decisions(logits: np.ndarray) -> np.ndarray:
-        return np.array([decide(row).verdict for row in logits])
-
-    return decisions

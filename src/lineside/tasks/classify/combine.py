@@ -27,7 +27,7 @@ from lineside.data.split import Split
 from lineside.errors import BundleError, SettingsError
 from lineside.evidence.calibration import calibrated_nll, temperature
 from lineside.progress import Progress
-from lineside.tasks.classify.decode import predict
+from lineside.tasks.classify.decode import predict, verdicts
 from lineside.tasks.classify.evaluate import Watch, refuse_tiny, unwatched
 from lineside.tasks.classify.fit import operating_point, reference_logits, top1
 from lineside.tasks.classify.gain import GAIN, Combined, Row, gain
@@ -38,7 +38,6 @@ from lineside.tasks.classify.ingredients import (
     promise_of,
     with_pictures,
 )
-from lineside.tasks.classify.make import verdicts
 from lineside.tasks.classify.promise import Promise
 from lineside.tasks.classify.score import score
 from lineside.tasks.classify.soup import State, greedy, refuse_other_starts
@@ -82,7 +81,8 @@ def combine(
     else:
         trained, used = _ensemble(found, split, where, promise), (True,) * len(found)
     with watch("export and parity") as progress:
-        export.write(trained, target, decide=verdicts(trained), progress=progress)
+        decide = verdicts(trained.classes, trained.accept, trained.operating_point)
+        export.write(trained, target, decide=decide, progress=progress)
 
     # From here on test pictures are looked at, and nothing is decided any more.
     models.append(load(target))

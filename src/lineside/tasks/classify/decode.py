@@ -97,6 +97,21 @@ def decider(
     return decide
 
 
+def verdicts(
+    classes: Sequence[str], accept: Sequence[str], point: OperatingPoint | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The same for parity: of(logits (N, K)) -> (N,) verdicts; class names where it only sorts (not finite: reject)."""
+    decide = decider(classes, accept, point)
+
+    def of(logits: np.ndarray) -> np.ndarray:
+        decisions = [decide(row) for row in logits]
+        if point is None:
+            return np.array([d.annotation.category if d.annotation else d.verdict for d in decisions])
+        return np.array([d.verdict for d in decisions])
+
+    return of
+
+
 def _finite(z: np.ndarray) -> np.ndarray:
     return np.logical_and.reduce(np.isfinite(z), axis=1)
 

@@ -9,11 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lineside import labels
-from lineside.bundle import export, folder, parity
+from lineside.bundle import export, folder
 from lineside.bundle.manifest import Manifest
 from lineside.data import doctor, read
 from lineside.data import split as splitting
@@ -76,23 +75,12 @@ def make(
         fitted = fit(split, classes, source, run, decided, promise, ranks, screen if ranks.first else QUIET)
         if ranks.first:
             with screen.watch("export and parity") as progress:
-                export.write(fitted.trained, bundle, decide=verdicts(fitted.trained), progress=progress)
+                net = fitted.trained
+                decide = decode.verdicts(net.classes, net.accept, net.operating_point)
+                export.write(net, bundle, decide=decide, progress=progress)
             run.end({"ended": fitted.ended, "epochs": fitted.epochs, "seconds": fitted.seconds})
         ranks.barrier()
     return Made(bundle, folder.open_bundle(bundle).manifest, run, fitted)
-
-
-def verdicts(trained: export.Trained) -> parity.Decide:
-    """(N, K) logits → (N,) verdicts of a trained net; class names where it only sorts."""
-    decide = decode.decider(trained.classes, trained.accept, trained.operating_point)
-
-    def of(logits: np.ndarray) -> np.ndarray:
-        decisions = [decide(row) for row in logits]
-        if trained.operating_point is None:
-            return np.array([d.annotation.category if d.annotation else d.verdict for d in decisions])
-        return np.array([d.verdict for d in decisions])
-
-    return of
 
 
 def _prepare(
