@@ -13,7 +13,7 @@ LinesideError
 └── MissingExtra    the machine lacks an optional part, and how to install it            exit 7
 
 Exit 1 is an honest "no" of a command that ran to its end: `check` found errors, `verify` refused, an export was
-refused by parity, a promise that `evaluate --max-escape` asked for is not shown. 130 is Ctrl-C.
+refused by parity, a promise that a flag of `evaluate` asked for is not shown. 130 is Ctrl-C.
 """
 
 

@@ -33,15 +33,32 @@ def bar(what: str, unit: str = "pictures") -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task) -> Text:
             return Text(f"{task.finished_speed or task.speed or 0:.0f} {unit}/s")
 
+    class Note(ProgressColumn):
+        """The one that is cut where the terminal is narrow: no other may be."""
+
+        def render(self, task) -> Text:
+            return Text(task.fields["note"], no_wrap=True, overflow="ellipsis")
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
     console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description:<20}"), BarColumn(12), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Bars(*columns, TextColumn("{task.fields[note]}"), console=console) as bars:
+    columns = (
+        TextColumn("{task.description:<19}", table_column=whole()),
+        BarColumn(8, table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        Rate(table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
+        Note(),
+    )
+    with Bars(*columns, console=console) as bars:
         task = bars.add_task(what, total=None, note="")
 
         def draw(done: int, total: int, note: str = "") -> None:

@@ -311,6 +311,8 @@ def test_the_bundles_stay_as_they_are_and_their_looks_count(place, two, tmp_path
     done = combine(two, str(place / "data"), tmp_path / "c.bundle", "ensemble")
     assert [open_bundle(path).sha256 for path in two] == before
     assert done.manifest.evaluations == 4
+    again = combine(two, str(place / "data"), tmp_path / "c.bundle", "ensemble")
+    assert again.manifest.evaluations == 5, "the same pictures were looked at again"
 
 
 def test_data_that_was_moved_is_found_by_content(place, two, tmp_path):

@@ -192,6 +192,12 @@ def test_a_promise_that_can_not_be_shown_is_an_honest_no(bundle, make, capsys):
     assert "(the bundle keeps its own operating point: the new one is not shown)" in capsys.readouterr().out
 
 
+def test_a_confidence_that_can_not_be_shown_is_an_honest_no_too(bundle, make, capsys):
+    code, said = run(capsys, bundle, make("new", NEW, seed=9), "--confidence", 0.999999)
+    assert said["verdict"] == "not shown"
+    assert code == 1
+
+
 def test_the_bundles_own_promise_that_is_not_shown_is_a_no_to_who_asks_for_it(bundle, make, change, capsys):
     own = open_bundle(bundle).manifest.operating_point
     change(bundle, operating_point=evaluate(bundle, str(make("new", NEW, seed=9)), max_escape=0.001).point)

@@ -14,9 +14,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.torch import load_file
 
+from lineside.bundle import folder
 from lineside.bundle.model import load
+from lineside.bundle.signature import sign
+from lineside.cli.main import main
 from lineside.data.picture import load as load_picture
 from lineside.data.split import read_csv
 from lineside.errors import DataError, SettingsError, TrainError
@@ -157,6 +161,28 @@ def test_no_more_views_are_kept_than_epochs_learn_from_and_fewer_are_said(tmp_pa
     assert len(short) == (views < epochs)
 
 
+def test_trained_again_a_bundle_keeps_the_count_of_looks_and_says_that_its_signature_is_gone(tmp_path, capsys):
+    data, bundle, recipe = shapes.write(tmp_path / "data", each=12), tmp_path / "x.bundle", tmp_path / "r.toml"
+
+    def trained(seed: int) -> str:
+        recipe.write_text(f'net = "lenet5"\nepochs = 1\nprecision = "float32"\nseed = {seed}\n')
+        assert main(["train", str(data), "-o", str(bundle), "--recipe", str(recipe)]) == 0
+        return capsys.readouterr().err
+
+    assert "replaces" not in trained(0)
+    for _ in range(2):
+        assert main(["evaluate", str(bundle), str(data)]) == 0
+    key = Ed25519PrivateKey.generate()
+    folder.replace(bundle, {}, lambda now: now, sign=lambda text: sign(text, key))
+    said = trained(0)
+    assert "its test pictures were looked at 2 times, and that is kept" in said
+    assert f"replaces a signed bundle: sign it again with: lineside export {bundle} --sign KEY" in said
+    assert load(bundle).manifest.evaluations == 2
+    said = trained(1)
+    assert "replaces" not in said
+    assert load(bundle).manifest.evaluations == 0, "another split has other test pictures"
+
+
 @pytest.mark.slow
 def test_torchrun_with_two_processes_makes_the_same_bundle_within_rounding(whole, place):
     done = train(*ask(place, "two.bundle", "--max-escape", "0.2"), torchrun=2)
@@ -211,8 +237,8 @@ def test_a_net_that_is_none_is_said_before_the_pictures_are_looked_at(tmp_path, 
 
 def test_what_no_list_can_leave_out_is_not_sent_to_one(tmp_path):
     shapes.write(tmp_path / "data", each=3)
-    for folder in list((tmp_path / "data").iterdir())[1:]:
-        shutil.rmtree(folder)
+    for one in list((tmp_path / "data").iterdir())[1:]:
+        shutil.rmtree(one)
     with pytest.raises(DataError, match=r"found 1 error, the first: .*only the class .*lineside check`$"):
         make(str(tmp_path / "data"), tmp_path / "x.bundle", Recipe(net="lenet5"), Promise())
 

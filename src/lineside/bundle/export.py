@@ -27,7 +27,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from lineside import __version__
-from lineside.bundle import engine, folder, looks, parity, samples
+from lineside.bundle import engine, folder, looks, parity, replaced, samples
 from lineside.bundle import manifest as manifests
 from lineside.bundle.ensemble import Ensemble
 from lineside.bundle.manifest import FORMAT, TASK, Data, Manifest, Member, Served
@@ -104,6 +104,7 @@ def write(
 ) -> Manifest:
     """Export, prove parity on every calibrate picture, write the bundle; after an error nothing was written.
 
+    Where it replaces a bundle of the same split, looks at test count on.
     decide: logits → verdicts by the operating point (or by accept, where there is none). extra: more files, such as
     report.html, by name.
     """
@@ -147,6 +148,7 @@ def write(
         files=dict.fromkeys(files, "0" * 64),  # folder.write fills the hashes in
         operating_point=trained.operating_point,
         metrics=dict(trained.metrics),
+        evaluations=replaced.looks(path, trained.split.fingerprint),
         recipe=dict(trained.recipe),
         versions=versions(),
     )

@@ -121,7 +121,7 @@ class Manifest:
     pool_power: float = 1.0  # of the mean over the net's last maps; 1: the average
     members: tuple[Member, ...] = ()  # of an ensemble: its nets; input is then that of the one that sees most pixels
     operating_point: OperatingPoint | None = None
-    metrics: dict[str, Estimate] = field(default_factory=dict)  # {"test accuracy": value, low, high, n, …}
+    metrics: dict[str, Estimate] = field(default_factory=dict)  # {"test top-1": value, low, high, n, …}
     evaluations: int = 0  # how often the test part has been looked at
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)  # {"lineside": "0.1.0", "torch": …}

@@ -33,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     """Combine; 1 where test contradicts the promise."""
     import json
 
+    from lineside.bundle import replaced
+    from lineside.cli.screen import SCREEN
     from lineside.progress import bar
     from lineside.tasks.classify.combine import combine
     from lineside.tasks.classify.gain import as_json, table
     from lineside.terminal import lines_shown, shown
 
+    was_signed = replaced.signed(args.output)
     done = combine(
         args.bundles,
         args.data,
@@ -47,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         quarantine=args.quarantine,
         watch=bar,
     )
+    for line in replaced.said(done.path, was_signed, 0):
+        SCREEN.say(line)
     point = done.manifest.operating_point
     if args.json:
         print(json.dumps(as_json(done), indent=1, ensure_ascii=False, allow_nan=False))

@@ -14,7 +14,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="the most bad parts that may pass, exit 1 if that is not shown; default: as the bundle has it",
     )
-    parser.add_argument("--confidence", metavar="C", type=float, help="how sure of that; default: as the bundle has it")
+    parser.add_argument(
+        "--confidence",
+        metavar="C",
+        type=float,
+        help="how sure of that, exit 1 if it is not shown; default: as the bundle has it",
+    )
     parser.add_argument("-o", "--output", metavar="REPORT", type=Path, help="write the report here too")
     parser.add_argument(
         "--quarantine", metavar="FILE", type=Path, help="leave out the pictures that `check` listed there"
@@ -23,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; 1 where a promise was asked for by --max-escape and could not be shown, or test contradicts it."""
+    """Evaluate; 1 where a promise was asked for by a flag and could not be shown, or test contradicts it."""
     import json
     from dataclasses import replace
 
@@ -73,5 +78,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"report: {where}{why}" if where else "report: none written; -o REPORT names a place for it")
     if failed:
         raise failed
-    asked_and_not_shown = args.max_escape is not None and page.verdict == reports.NOT_SHOWN
-    return 1 if asked_and_not_shown or page.verdict == reports.CONTRADICTED else 0
+    asked = args.max_escape is not None or args.confidence is not None
+    return 1 if (asked and page.verdict == reports.NOT_SHOWN) or page.verdict == reports.CONTRADICTED else 0

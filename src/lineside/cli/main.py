@@ -35,11 +35,11 @@ VERBS = {  # verb: (module, what it does)
     "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, nothing fits, a promise asked for with
-`evaluate --max-escape` not shown, an operating point contradicted by test) · 2 flags or settings, or a file
-that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an optional part is not
-installed · 130 Ctrl-C · 141 nobody read the answer to its end
+`evaluate --max-escape` or `--confidence` not shown, an operating point contradicted by test) · 2 flags or
+settings, or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an
+optional part is not installed · 130 Ctrl-C · 141 nobody read the answer to its end
 
-`train`, `combine`, and `evaluate` without --max-escape say whether the bundle's own promise is shown, and end
+`train`, `combine`, and `evaluate` without those two say whether the bundle's own promise is shown, and end
 with 0 either way: its thresholds are as strict as its parts could show. `evaluate --json` has it as "verdict"."""
 SPINS = "3000"  # turns of a thread of torch's that waits for others, before it sleeps
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell says of others

@@ -27,12 +27,14 @@ def run(args: argparse.Namespace) -> int:
     """Train; the exit code."""
     from dataclasses import replace
 
+    from lineside.bundle import replaced
     from lineside.cli.screen import SCREEN
     from lineside.learn.recipe import Recipe, read_recipe
     from lineside.tasks.classify.make import make
     from lineside.tasks.classify.promise import Promise
 
     recipe = read_recipe(args.recipe) if args.recipe else Recipe()
+    was_signed = replaced.signed(args.output)
     made = make(
         args.data,
         args.output,
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         quarantine=args.quarantine,
         screen=SCREEN,
     )
+    for line in replaced.said(made.path, was_signed, made.manifest.evaluations):
+        SCREEN.say(line)
     point = made.manifest.operating_point
     print(
         point.sentence() if point else "no class was named with --accept: the bundle sorts, and the line can't accept"

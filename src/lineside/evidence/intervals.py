@@ -1,7 +1,6 @@
 """A number with what is known about it: value, interval, n, and the method that made the interval.
 
 Proportions   Clopper & Pearson 1934, Biometrika 26:404 (exact: never less than the stated confidence)
-              Wilson 1927, JASA 22:209 (closer to the stated confidence on average, may fall short of it)
 Mean of proportions  Zou & Donner 2008, Statistics in Medicine 27:1693 (MOVER), from exact limits
 Everything else      bootstrap, bias-corrected and accelerated: Efron 1987, JASA 82:171
 

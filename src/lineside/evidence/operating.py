@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside.errors import SettingsError
-from lineside.evidence.intervals import Estimate, parts_to_show, proportion
+from lineside.evidence.intervals import Estimate, parts_to_show, proportion, upper_bound
 from lineside.evidence.lots import worth
 
 ACCEPT, HOLD, REJECT = "accept", "hold", "reject"  # the verdicts, in this spelling everywhere
@@ -194,9 +194,7 @@ def rank(n: int, max_rate: float, confidence: float) -> int:
 
 def _bound(k: int, n: int, confidence: float) -> float:
     """The share that a threshold above the k-th of n lets through, at most, with the confidence."""
-    from scipy.special import betaincinv
-
-    return float(betaincinv(k, n - k + 1, confidence)) if k <= n else 1.0
+    return upper_bound(min(k - 1, n), n, confidence)
 
 
 def _more(shown: bool, n: int, worth_n: float, max_rate: float, confidence: float) -> int:

@@ -19,7 +19,7 @@ from torch import nn
 from lineside.bundle import export, folder, parity
 from lineside.bundle.ensemble import Ensemble
 from lineside.bundle.export import Trained
-from lineside.bundle.manifest import ENSEMBLE, Member
+from lineside.bundle.manifest import ENSEMBLE, Manifest, Member
 from lineside.bundle.model import Model, load
 from lineside.data.doctor import check
 from lineside.data.read import read
@@ -106,8 +106,12 @@ def combine(
     right = [predict(one.logits) == labels for one in answers]
     gained = gain(str(best.path), right[0], right[-1], rng=np.random.default_rng(seed), groups=new.groups)
     metrics = scores[-1].metrics("test") | {GAIN: gained.difference}
-    looks = sum(one.manifest.evaluations for one in found) + 1
-    manifest = folder.replace(target, {}, lambda now: replace(now, metrics=now.metrics | metrics, evaluations=looks))
+    looks = sum(one.manifest.evaluations for one in found)
+
+    def looked(now: Manifest) -> Manifest:
+        return replace(now, metrics=now.metrics | metrics, evaluations=max(looks, now.evaluations) + 1)
+
+    manifest = folder.replace(target, {}, looked)
     truth = calibrate_labels(split, trained.classes)
     nll = calibrated_nll(trained.logits, truth, np.ones(len(trained.classes)))
     on_calibrate = [*((one.nll, one.top1) for one in found), (nll, trained.metrics["calibrate top-1"])]
