@@ -18,6 +18,8 @@ from lineside.cli.main import main
 from lineside.errors import LineError
 from lineside.store import open as opening
 from lineside.store import outbox
+from lineside.store.audit import audit
+from lineside.store.events import events
 from lineside.store.open import default_store, open_store, reading
 from lineside.store.recorder import Recorder
 from lineside.store.records import Event, Inspection, Run
@@ -117,6 +119,22 @@ def test_events_keep_their_place_among_inspections_and_reach_who_wants_them(stor
         assert outbox.pending(connection, "wants").oldest == given[0].at
         outbox.close(connection, "wants", [1], WHEN)
         assert outbox.pending(connection, "wants").oldest == given[1].decided
+
+
+def test_a_sink_that_wants_no_events_any_more_gets_the_results_behind_them(store):
+    record(store, [event(1), inspection(1), event(2)], boxes=[outbox.Box("m", 9, events=True)])
+    later = [inspection(1, "s" * 32), event(3, run_id="s" * 32)]
+    boxes = [outbox.Box("m", 9), outbox.Box("other", 9, events=True)]
+    assert record(store, later, run=a_run("s" * 32), boxes=boxes).error == ""
+    with reading(store) as connection:
+        letters = outbox.page(connection, "m", 9)
+        assert [(letter.number, letter.record) for letter in letters] == [(2, inspection(1)), (4, later[0])]
+        assert outbox.pending(connection, "m").count == 2
+        word = outbox.page(connection, "other", 9)[0].record
+    assert (word.run_id, word.kind, word.subject, word.detail) == ("s" * 32, "outbox", "m", {"dropped": 2})
+    assert (audit(store).events, audit(store).broken) == (4, None)
+    record(store, [], run=a_run("t" * 32), boxes=boxes)
+    assert len(list(events(store, kind="outbox"))) == 1  # said once
 
 
 def test_who_is_told_is_woken_for_an_event_alone(store):

@@ -71,6 +71,14 @@ def enlist(connection: Connection, box: Box) -> None:
         connection.execute(update(SINK).where(SINK.c.key == box.key).values(events=box.events))
 
 
+def drop_events(connection: Connection, box: Box, when: datetime) -> int:
+    """Close the events that wait for a sink which wants none any more: results wait behind them. How many they were."""
+    if box.events:
+        return 0
+    waiting = (*_open(box.key), OUTBOX.c.event_id.is_not(None))
+    return connection.execute(update(OUTBOX).where(*waiting).values(closed=when)).rowcount
+
+
 def put(connection: Connection, box: Box, links: Sequence[Link]) -> str:
     """Write entries for these, in order. A sentence if more wait now than may; else ""."""
     wanted = [link for link in links if box.events or link.record is Inspection]

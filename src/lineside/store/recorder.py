@@ -23,6 +23,7 @@ import math
 import queue
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -81,6 +82,11 @@ class Recorder:
                 connection.execute(insert(RUN), asdict(run))
                 for box in boxes:
                     outbox.enlist(connection, box)
+                for box in boxes:
+                    if dropped := outbox.drop_events(connection, box, run.started):
+                        detail = {"dropped": dropped}
+                        event = Event(uuid.uuid4().hex, run.id, run.started, "outbox", "line", box.key, detail)
+                        insert_all(connection, [self._link(connection, event)], boxes)
         except DBAPIError as error:
             if journal:
                 journal.close()

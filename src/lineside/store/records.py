@@ -89,7 +89,7 @@ class Given:
         )
 
 
-KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures", "recovered")  # of events
+KINDS = ("state", "product", "drift", "override", "calibration", "command", "pictures", "recovered", "outbox")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ OUTBOX = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … for this sink, no gaps
     Column("inspection_id", String(32), ForeignKey("inspection.id")),  # exactly one of these two
     Column("event_id", String(32), ForeignKey("event.id")),
-    Column("closed", Utc),  # when the consumer acknowledged it; null: not yet
+    Column("closed", Utc),  # when the consumer acknowledged it, or wanted no events any more; null: not yet
     UniqueConstraint("sink", "inspection_id"),
     UniqueConstraint("sink", "event_id"),
     Index("ix_outbox_inspection_id", "inspection_id"),
