@@ -115,6 +115,24 @@ def test_pictures_that_were_not_taken_together_stop_the_line(store):
     assert summary.verdicts["accept"] <= 1
 
 
+@pytest.mark.parametrize("together_ms", [None, 50])
+def test_a_frame_that_was_lost_on_the_network_rejects_its_part_and_stops_nothing(store, together_ms):
+    """It is missed when the next one comes, and has that one's time: no sign of cameras that are out of step."""
+    began = time.monotonic_ns() + 10**9
+
+    def at(n, of, **given):
+        shown = given or {"picture": picture(RED)}
+        return Frame(str(n), n, f"{n}", captured_ns=began + of * 100_000_000, **shown)
+
+    top = [at(n, n) for n in range(1, 6)]
+    side = [at(1, 1), at(2, 2), at(3, 4, error="a frame before the camera's 4 never arrived"), at(4, 4), at(5, 5)]
+    views = [view("top", top, trigger="hardware"), view("side", side, trigger="hardware")]
+    summary = run(views, [], store, pace=Pace(together_ms=together_ms))
+    assert (summary.fault, summary.verdicts) == ("", {"accept": 4, "hold": 0, "reject": 1})
+    found = rows(store, "SELECT sequence, reason FROM inspection WHERE verdict = 'reject'")
+    assert found == [(3, "unreadable")]
+
+
 def test_a_camera_that_missed_a_trigger_of_close_parts_stops_the_line(store):
     """Parts 15 ms apart, together_ms 20: only their own spacing shows that the pictures are of two parts."""
     ms, began = 1_000_000, time.monotonic_ns() + 10**9

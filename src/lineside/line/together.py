@@ -1,7 +1,8 @@
 """Whether the frames of several cameras can be of one part: cameras out of step are a fault, not a guess.
 
 Frames of one number belong to one part. That they really show the same part is checked by the time at which they were
-taken, and of files by their names: else every later part would be judged by pictures of two.
+taken, and of files by their names: else every later part would be judged by pictures of two. What has no picture has no
+such time either (a lost frame is missed when the next one comes), and its part is rejected anyway.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ class Together:
         self._least_ns: int | None = None  # between two frames of one camera, ever seen in this run
 
     def see(self, camera: str, frame: Frame) -> None:
-        if frame.captured_ns is None:
+        if frame.captured_ns is None or frame.error:
             return
         before = self._captured_ns.get(camera)
         self._captured_ns[camera] = frame.captured_ns
@@ -37,7 +38,7 @@ class Together:
                     f"cameras are out of step: part {frame.sequence} is {before.name!r} to camera {other} and "
                     f"{frame.name!r} to camera {camera}; each camera needs one picture of every part, of one name"
                 )
-            if one is None or two is None:
+            if one is None or two is None or frame.error or before.error:
                 continue
             if self._within_ns is not None and abs(one - two) > self._within_ns:
                 return (

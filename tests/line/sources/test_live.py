@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from lineside.errors import LineError
+from lineside.errors import LineError, SettingsError
+from lineside.line.said import unheard
 from lineside.line.source import live as live_module
 from lineside.line.source.device import Grab
 from lineside.line.source.live import BACKLOG, live
@@ -59,7 +60,7 @@ class Script:
         self.log.append("close")
 
 
-def play(device, n, **camera):
+def play(device, n, said=None, **camera):
     devices = iter(device if isinstance(device, list) else [device])
 
     def open_device():
@@ -69,6 +70,7 @@ def play(device, n, **camera):
         return found
 
     source = live("script:", open_device, Camera(**camera))
+    source.listen(unheard if said is None else said.append)
     frames, error = [], ""
     try:
         frames = list(itertools.islice(source.frames, n)) if n else []
@@ -235,6 +237,56 @@ def test_it_is_said_that_a_camera_is_lost_and_that_it_is_back():
     assert (back.event, back.level) == ("camera", "info")
     assert back.sentence.startswith("script:: the camera is back after ")
     assert back.facts["away_s"] > 0
+
+
+def paced(device, n=10, pace_s=0.02):
+    """A free camera that sends n frames, and then nothing."""
+
+    def send():
+        for k in range(1, n + 1):
+            device.events.put(k)
+            time.sleep(pace_s)
+
+    threading.Thread(target=send, daemon=True).start()
+    return device
+
+
+def test_a_camera_that_opens_and_sends_nothing_is_not_back_and_its_parts_get_a_verdict():
+    said = []
+    devices = [paced(Script([])), *[Script([]) for _ in range(100)]]
+    counts, frames, error = play(devices, 0, said, timeout_s=0.2, reconnect_s=0.7)
+    ended_ns = time.monotonic_ns()
+    assert "no frame for 0.2 s (timeout_s); given up after" in error
+    assert (counts.delivered, counts.reconnects) == (10, 0)
+    assert [one.sentence for one in said] == ["the camera is lost: script:: no frame for 0.2 s (timeout_s)"]
+    times = [frame.captured_ns for frame in frames[9:]]
+    pace_ns = (frames[9].captured_ns - frames[0].captured_ns) / 9
+    assert max(b - a for a, b in itertools.pairwise(times)) < 3 * pace_ns  # no hole, while it was opened or silent
+    assert ended_ns - times[-1] < 0.3e9
+
+
+def test_an_outage_lasts_until_the_first_frame():
+    said = []
+    devices = [paced(Script([])), Script([]), Script([1, 2, LineError("x")]), SettingsError("another has it")]
+    counts, _, error = play(devices, 0, said, timeout_s=0.2, reconnect_s=60)
+    assert "another has it; given up after" in error
+    assert (counts.delivered, counts.reconnects) == (12, 1)
+    wanted = ("is lost: script:: no frame for 0.2 s", "is back after", "is lost: script:: x")
+    assert all(text in one.sentence for text, one in zip(wanted, said, strict=True))
+    assert said[1].facts["away_s"] > 0.2  # it did not begin anew when the camera was silent once more
+
+
+def test_a_camera_that_waits_for_its_signal_is_back_when_it_says_that_it_is_there(monkeypatch):
+    monkeypatch.setattr(live_module, "PING_S", 0.02)
+    said = []
+    mute = [Script([], alive=lambda: "it does not answer") for _ in range(100)]
+    _, frames, error = play([Script([1, LineError("x")]), *mute], 0, said, trigger="hardware", reconnect_s=0.3)
+    assert "it does not answer; given up after" in error
+    assert (len(frames), len(said)) == (2, 1)  # one lost part for the whole outage
+    answers = iter(["", "it does not answer"])
+    there = Script([], alive=lambda: next(answers))
+    counts, _, _ = play([Script([1, LineError("x")]), there, SettingsError("y")], 0, trigger="hardware", reconnect_s=60)
+    assert (counts.reconnects, counts.lost) == (1, 2)
 
 
 def test_each_software_trigger_during_an_outage_is_a_lost_part():

@@ -11,17 +11,17 @@ silence     free: for timeout_s: the camera is lost. software: one lost frame pe
 lost        without reconnect_s the frames end with a LineError, which is a fault of the line. With it, opening is tried
             again, first after BACK_OFF_S[0], then with longer and longer pauses; until then a lost frame stands for
             each that ought to have come: at a free camera's own pace, for each software trigger, one for the whole
-            outage where nobody can tell how many parts passed (hardware)
+            outage where nobody can tell how many parts passed (hardware). It is back with its first frame; where it
+            waits for a trigger, also when it answers that it is there
 
 A driver that hangs is found by the reader of the frames: its thread has a heartbeat.
 """
 
-import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lineside.errors import LineError, LinesideError, SettingsError
 from lineside.line.said import Said, Say, unheard
@@ -70,6 +70,17 @@ def live(
     )
 
 
+@dataclass(slots=True)
+class _Away:
+    """A lost camera, until it is heard again."""
+
+    why: str
+    lost_ns: int
+    since_ns: int  # capture of the last frame before
+    filled: int = 0  # frames that stand in for those that ought to have come since
+    attempts: int = 0  # to open it
+
+
 class _Pump:
     """The thread that talks to the camera, and the queue between it and the line. Final."""
 
@@ -91,6 +102,7 @@ class _Pump:
         self._made = 0  # frames so far
         self._captured_ns: int | None = None  # of the last frame
         self._interval_ns: float | None = None  # a free camera's pace, smoothed
+        self._away: _Away | None = None
         self.counts = Counts()
         self._say: Say = unheard
 
@@ -181,6 +193,8 @@ class _Pump:
                     pinged_ns = self._ping(device, pinged_ns)
                 elif now - heard_ns > self._camera.timeout_s * 1e9:
                     raise LineError(f"no frame for {self._camera.timeout_s:g} s (timeout_s)")
+                elif self._away is not None:  # it opens, and is not back before it sends something
+                    self._stand_in(self._away)
                 continue
             heard_ns = pinged_ns = self._now_ns()
             last_id = self._take(device, grab, last_id)
@@ -199,6 +213,8 @@ class _Pump:
             raise
         if self._closing:
             return last_id
+        if grab is not None:
+            self._heard(fired_ns)
         if grab is None:
             self._answer("lost", f"no picture within {self._camera.timeout_s:g} s (timeout_s) of its trigger", fired_ns)
         elif grab.error:
@@ -225,6 +241,7 @@ class _Pump:
             raise LineError(f"the camera's count jumped from {last_id} to {grab.frame_id}: it was restarted")
         delay_ns = self._delay.of(grab.arrived_ns, grab.camera_ns)
         captured_ns = grab.arrived_ns - delay_ns
+        self._heard(captured_ns)
         self.counts.late += delay_ns > LATE_NS
         for k in range(missed):
             if k < grab.skipped:
@@ -250,59 +267,74 @@ class _Pump:
             return pinged_ns
         if trouble := device.alive():
             raise LineError(trouble)
-        return self._now_ns()
+        now = self._now_ns()
+        self._heard(now)
+        return now
 
-    def _reconnect(self, why: str, reconnect_s: float) -> bool:  # pyright: ignore[reportReturnType]
-        """Get the camera back; False where the end was asked for, or it stayed away."""
-        lost_ns = self._now_ns()
-        self._say(Said("camera", f"the camera is lost: {why}", "warning", facts={"camera": self._url}))
-        since_ns = lost_ns if self._captured_ns is None else self._captured_ns
-        filled = 0
-        if self._camera.trigger == "hardware" or (self._camera.trigger == "free" and not self._interval_ns):
-            self._put(
-                "lost", f"the camera was lost ({why}); how many parts pass until it is back nobody can tell", lost_ns
-            )
-        for attempt in itertools.count():
-            pause_s = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]
+    def _reconnect(self, why: str, reconnect_s: float) -> bool:
+        """Open the camera again; False where the end was asked for, or it stayed away. It is back when it is heard."""
+        now = self._now_ns()
+        if self._away is None:
+            self._away = _Away(why, now, now if self._captured_ns is None else self._captured_ns)
+            self._say(Said("camera", f"the camera is lost: {why}", "warning", facts={"camera": self._url}))
+            if self._camera.trigger == "hardware" or (self._camera.trigger == "free" and not self._interval_ns):
+                self._put(
+                    "lost", f"the camera was lost ({why}); how many parts pass until it is back nobody can tell", now
+                )
+        away, away.why, final = self._away, why, False
+        while True:
+            self._stand_in(away)
+            away_s = (self._now_ns() - away.lost_ns) / 1e9
+            if away.attempts and (final or away_s > reconnect_s):
+                given_up = f"given up after {away_s:.0f} s and {away.attempts} attempts"
+                self._stop_with(LineError(f"{away.why}; {given_up}"))
+                return False
+            pause_s = BACK_OFF_S[min(away.attempts, len(BACK_OFF_S) - 1)]
+            away.attempts += 1
             waited_ns = self._now_ns()
             while self._now_ns() - waited_ns < pause_s * 1e9:
                 with self._changed:
                     if self._closing:
                         return False
                     self._changed.wait(POLL_S)
-                filled = self._stand_in(why, since_ns, filled)
+                self._stand_in(away)
             try:
                 self._device = self._open()
             except Exception as error:  # it is still away, or someone else has it
-                why = self._sentence(error)
-                filled = self._stand_in(why, since_ns, filled)
-                away_s = (self._now_ns() - lost_ns) / 1e9
-                if away_s > reconnect_s or isinstance(error, SettingsError):
-                    self._stop_with(LineError(f"{why}; given up after {away_s:.0f} s and {attempt + 1} attempts"))
-                    return False
+                away.why, final = self._sentence(error), isinstance(error, SettingsError)
                 continue
-            self._stand_in(why, since_ns, filled)
-            self.counts.reconnects += 1
             self._captured_ns = None
-            facts = {"camera": self._url, "away_s": round((self._now_ns() - lost_ns) / 1e9, 3)}
-            self._say(Said("camera", f"{self._url}: the camera is back after {facts['away_s']:.1f} s", facts=facts))
             return True
 
-    def _stand_in(self, why: str, since_ns: int, filled: int) -> int:
-        """Lost frames for what ought to have come by now; how many that makes since since_ns."""
+    def _heard(self, at_ns: int) -> None:
+        """The camera sends pictures, or where it need not, says that it is there: if it was lost, it is back."""
+        if (away := self._away) is None:
+            return
+        self._fill(away, at_ns)
+        self._away = None
+        self.counts.reconnects += 1
+        facts = {"camera": self._url, "away_s": round((self._now_ns() - away.lost_ns) / 1e9, 3)}
+        self._say(Said("camera", f"{self._url}: the camera is back after {facts['away_s']:.1f} s", facts=facts))
+
+    def _stand_in(self, away: "_Away") -> None:
+        """Lost frames for what ought to have come by now."""
         self._beat_ns = now = self._now_ns()
-        away = f"the camera is away ({why})"
         if self._camera.trigger == "software":
             with self._changed:
                 waits = self._asked_ns is not None and now - self._asked_ns > self._camera.timeout_s * 1e9
             if waits:
-                self._answer("lost", away, now)
-        elif self._camera.trigger == "free" and self._interval_ns:
-            due = int((now - since_ns) / max(self._interval_ns, 1e6))
-            for k in range(filled, due):
-                self._put("lost", away, round(since_ns + (k + 1) * self._interval_ns))
-            return due
-        return filled
+                self._answer("lost", f"the camera is away ({away.why})", now)
+        self._fill(away, now)
+
+    def _fill(self, away: "_Away", until_ns: int) -> None:
+        """A free camera's lost frames at its own pace; one that ought to come just now may still come."""
+        if self._camera.trigger != "free" or not self._interval_ns:
+            return
+        interval_ns = max(self._interval_ns, 1e6)
+        due = int((until_ns - away.since_ns) / interval_ns - 0.5)
+        for k in range(away.filled, due):
+            self._put("lost", f"the camera is away ({away.why})", round(away.since_ns + (k + 1) * interval_ns))
+        away.filled = max(away.filled, due)
 
     # --------------------------------------------------------------------------------------------- between the two
 
