@@ -1,10 +1,12 @@
-"""A PLC double in a process of its own: a Modbus TCP server (pymodbus) with the program that docs/plc.md asks for.
+"""A PLC double in a process of its own: a Modbus TCP server (pymodbus), and what it makes of each verdict by itself.
+
+Which part a verdict is entered for is not its business: docs/plc.md's program does that, over its memory (belt.py).
 
     python -m tests.line.gate.plc [first count [first reading of the encoder [belt]]]
 
 belt: [[seconds, counts per second], …] as JSON; the last one lasts for ever. Its counter is in registers 20 and 21.
 
-Prints its port, then one JSON line per write, and per new COUNT what its program does with the part:
+Prints its port, then one JSON line per write, and per new COUNT whether that verdict says pass:
     {"function": 15, "at": 0, "values": [true, false]}
     {"sequence": 3, "verdict": 1, "reason": 1, "passes": true}
 and with a belt, when: the monotonic clock, and its counter, without wraps
@@ -53,7 +55,7 @@ async def seen(function: int, _start: int, at: int, _count: int, now: list, valu
     elif function == 16:
         before = REGISTERS[COUNT]
         REGISTERS[at : at + len(values)] = values
-        if REGISTERS[COUNT] != before:  # the program: a new count is a new verdict
+        if REGISTERS[COUNT] != before:  # a new verdict
             passes = COILS[:2] == [False, True] and REGISTERS[2] == 1 and (before + 1) % 65536 == REGISTERS[COUNT]
             passes = passes and REGISTERS[1] in (1, 8, 9, 10)
             told = {"verdict": REGISTERS[2], "reason": REGISTERS[3]}

@@ -40,7 +40,7 @@ def test_what_may_pass_in_which_state_is_the_code():
     assert numbers == [1, 8, 9, 10]
     assert "STATE is 1, 8, 9 or 10" in PAGE
     assert "in every STATE but 1, 8, 9 and 10" in PAGE
-    assert "(state = 1 OR (state >= 8 AND state <= 10))" in PAGE
+    assert "passing := state = 1 OR (state >= 8 AND state <= 10);" in PAGE
     assert f"up to {ROOM_ON_BELT} parts" in PAGE
     assert f"at most {BELT_S:g} s" in PAGE
 
