@@ -402,7 +402,7 @@ def test_the_commands_of_the_page_run(bundle, colours, tmp_path, monkeypatch, ca
     (tmp_path / "parts.bundle").symlink_to(bundle)
     (tmp_path / "parts").symlink_to(colours)
     monkeypatch.chdir(tmp_path)
-    exec(python, {})  # noqa: S102 our own page
+    exec(python, {"__name__": "__main__"})  # noqa: S102 our own page
     assert "%" in capsys.readouterr().out
     for line in shell.strip().splitlines():
         argv = line.replace("BUNDLE", str(bundle)).replace("DATA", "parts").split()
