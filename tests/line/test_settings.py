@@ -210,6 +210,8 @@ def test_the_flags_make_the_same_record(tmp_path):
             CAMERA + ONE + "[store]\npictures = 'some'",
             r"store\.pictures: expected one of 'none', 'rejects', 'all', got",
         ),
+        (CAMERA + ONE + "[store]\nfolder = 'kept'", 'pictures: none is kept, .*; say pictures = "rejects"'),
+        (CAMERA + ONE + "[store]\nquota_gb = 5", "pictures: none is kept, so folder and quota_gb mean nothing"),
         (CAMERA + ONE + "[store]\nquota_gb = 0.01", "quota_gb: expected a number from 0.1 to 1000000, got 0.01"),
         (
             CAMERA + ONE + "[store]\nurl = 'postgresql://h/d'\nevery = 5",

@@ -207,3 +207,12 @@ def test_whatever_the_bytes_of_the_file_are(tmp_path, data):
     (tmp_path / "line.toml").write_bytes(data)
     with contextlib.suppress(SettingsError):
         read_line(tmp_path / "line.toml")
+
+
+def test_the_query_of_a_camera_or_receiver_is_its_own():
+    """key= names a file of ours in an option, and whatever the camera likes in its own query."""
+    assert below("rtsp://cam/s?key=abc", Path("/etc/line")) == "rtsp://cam/s?key=abc"
+    assert (
+        below("webhook:https://mes/r?key=abc#ca=mes.pem", Path("/l")) == "webhook:https://mes/r?key=abc#ca=/l/mes.pem"
+    )
+    assert below("mqtts://mes/r?ca=mes.pem", Path("/l")) == "mqtts://mes/r?ca=/l/mes.pem"

@@ -14,6 +14,7 @@ from lineside.redact import LONGEST_NAME, is_name, redact
 from lineside.store.open import is_url
 
 CAMERA, PRODUCT = "camera", "product"  # the names where there is only one, and nobody gave it another
+QUOTA_GB = 50.0
 LEAST_QUOTA_GB = 0.1  # 100 pictures of a megapixel, and not a quota of which nothing is left in an hour
 Pictures = Literal["none", "rejects", "all"]
 
@@ -79,7 +80,7 @@ class Store:
     pictures: Pictures = "none"  # rejects: of parts that were rejected or held
     every: int | None = None  # and one in so many of the others
     folder: Path | None = None  # of the pictures; None: beside the store
-    quota_gb: float = 50.0  # of 10^9 bytes: then the oldest that every consumer has acknowledged go first
+    quota_gb: float = QUOTA_GB  # of 10^9 bytes: then the oldest that every consumer has acknowledged go first
 
     def __post_init__(self) -> None:
         if self.url is not None and not (self.url and self.url.isprintable()):
@@ -92,6 +93,11 @@ class Store:
             raise ValueError('every: pictures = "all" keeps every picture; leave one of the two out')
         if not LEAST_QUOTA_GB <= self.quota_gb <= 1e6:
             raise ValueError(f"quota_gb: expected a number from {LEAST_QUOTA_GB:g} to 1000000, got {self.quota_gb:g}")
+        if not self.keeps_pictures and (self.folder is not None or self.quota_gb != QUOTA_GB):
+            raise ValueError(
+                'pictures: none is kept, so folder and quota_gb mean nothing; say pictures = "rejects" or "all", or '
+                "every = N, or leave the two out"
+            )
         if self.keeps_pictures and self.folder is None and self.url and is_url(self.url):
             raise ValueError("folder: results go to a database, so nothing says where pictures go; name a folder")
 

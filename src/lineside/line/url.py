@@ -21,6 +21,7 @@ T = TypeVar("T")
 PATHS = ("folder", "video", "csv")  # schemes where everything after the colon is a path
 PATHS_TO_HASH = ("watch", "genicam")  # a path up to the #
 FOLDERS = ("folder", "watch")  # Path("") is the folder that one happens to be in, so it must be said
+FOREIGN_QUERY = ("webhook", "rtsp")  # it belongs to the receiver, or to the camera
 PATH_OPTIONS = ("pki", "users", "password_file", "secret_file", "ca", "cert", "key")
 
 
@@ -96,7 +97,7 @@ def below(url: str, folder: Path) -> str:
     if scheme in PATHS_TO_HASH:
         return f"{scheme}:{folder / address}{hash_}{tail}"
     place, mark, query = address.partition("?")
-    if scheme != "webhook":  # the query of a webhook belongs to the receiver
+    if scheme not in FOREIGN_QUERY:
         query = _below(query, folder)
     return f"{scheme}{colon}{place}{mark}{query}{hash_}{_below(tail, folder)}"
 
