@@ -3,6 +3,9 @@
 The bundle accepts every whole picture of these cameras, so a torn or invented one that reached the engine would pass.
 """
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from lineside.line.source.aravis import _library
@@ -37,11 +40,16 @@ def gate(plc) -> tuple[str, str]:
 
 def only_whole_pictures_pass(shop, plc, summary):
     """Each part has one verdict, in order, in store and at the gate; accepted are exactly those with a picture."""
+    found = only_whole_pictures_are_accepted(shop, summary)
+    gate_is_stored(plc, found, ["x-good.png"] * len(found))
+    return found
+
+
+def only_whole_pictures_are_accepted(shop, summary):
     found = rows(sqlite(shop.store))
     assert [row.sequence for row in found] == list(range(1, summary["parts"] + 1))
     for row in found:
         assert (row.verdict == "accept") == (row.reason == "decided"), row
-    gate_is_stored(plc, found, ["x-good.png"] * len(found))
     assert summary["source"]["delivered"] >= summary["verdicts"]["accept"] > 0
     return found
 
@@ -59,17 +67,23 @@ def test_a_camera_that_is_killed_or_hangs_is_a_fault(gige, grey, plc, how):  # n
     assert plc.coils()[-1] == [True, False]
 
 
-def test_kill_9_of_the_camera_and_it_comes_back(gige, grey, plc):  # noqa: F811
-    """With reconnect_s the line goes on, and rejects a part for each picture that ought to have come."""
+def test_kill_9_of_the_camera_and_it_comes_back(gige, grey):  # noqa: F811
+    """With reconnect_s a line without a gate goes on, and rejects a part for each picture that ought to have come."""
     quick(gige)
-    line = grey.line(*gate(plc), "--parts", str(PARTS), source=f"{WHICH},timeout_s=0.3,reconnect_s=100", fps=None)
-    line.until(lambda: so_far(plc) > PARTS // 2)
+    line = grey.line("--parts", str(PARTS), source=f"{WHICH},timeout_s=0.3,reconnect_s=100", fps=None)
+
+    def count(of="1") -> int:
+        with contextlib.suppress(sqlite3.OperationalError):  # not made yet
+            return sqlite(grey.store)(f"SELECT count(*) FROM inspection WHERE {of}")[0][0]
+        return 0
+
+    line.until(lambda: count() > PARTS // 2)
     gige.kill()
-    line.until(lambda: plc.parts()[-1]["verdict"] == 3)
+    line.until(lambda: count("verdict = 'reject'"))
     gige.start()
     assert line.ends() == 0, line.said()
     summary = line.summary()
-    found = only_whole_pictures_pass(grey, plc, summary)
+    found = only_whole_pictures_are_accepted(grey, summary)
     assert (len(found), summary["source"]["reconnects"]) == (PARTS, 1)
     assert summary["source"]["lost"] == summary["verdicts"]["reject"] > 0
     assert found[-1].verdict == "accept"

@@ -129,6 +129,28 @@ def test_the_least_that_it_must_say(tmp_path):
     assert line.pictures_folder == tmp_path / "m8.bundle.db.pictures"
 
 
+@pytest.mark.parametrize("trigger", ["free", "hardware"])
+def test_a_gate_and_a_camera_that_may_come_back_are_refused_unless_the_line_triggers_it(tmp_path, trigger):
+    """How many parts passed meanwhile nobody can tell: SEQUENCE would not be the number of the PLC's trigger."""
+    says = rf"gate: the camera camera has reconnect_s, and its trigger is {trigger}: .*; leave reconnect_s out"
+    gate = {"gate": "s7://plc", "deadline_ms": 5.0}
+    for url in (f"basler:#trigger={trigger},reconnect_s=60", f"aravis:1.2.3.4#reconnect_s=60,trigger={trigger}"):
+        with pytest.raises(SettingsError, match=says):
+            of_flags(tmp_path / "m8.bundle", url, **gate)
+        of_flags(tmp_path / "m8.bundle", url)
+        of_flags(tmp_path / "m8.bundle", url.replace("reconnect_s", "timeout_s"), **gate)
+        of_flags(tmp_path / "m8.bundle", url.replace(trigger, "software"), **gate)
+    table = f'[[cameras]]\nsource = "basler:"\ntrigger = "{trigger}"\nreconnect_s = 60\n'
+    with pytest.raises(SettingsError, match=says):
+        line_of(tmp_path, 'gate = "s7://plc"\n' + table + "[parts]\ndeadline_ms = 5\n" + ONE)
+
+
+@pytest.mark.parametrize("url", ["rtsp://c/1#reconnect_s=60", "v4l:/dev/video0#reconnect_s=60"])
+def test_a_stream_runs_by_itself_so_it_is_refused_too(tmp_path, url):
+    with pytest.raises(SettingsError, match="its trigger is free"):
+        of_flags(tmp_path / "m8.bundle", url, gate="s7://plc", deadline_ms=5.0)
+
+
 def test_a_gate_without_a_deadline_is_refused_in_the_file_and_on_the_command_line_alike(tmp_path):
     says = (
         r"gate: needs parts.deadline_ms \(or --deadline-ms\): without it a verdict may come when its part is long past"

@@ -70,6 +70,19 @@ class Settings:
                     f"parts.deadline_ms (or --deadline-ms) is {self.parts.deadline_ms:g}; expected less than delay_ms, "
                     "or no delay_ms where the PLC itself knows when the part comes"
                 )
+            self._check_outages()
+
+    def _check_outages(self) -> None:
+        """With a gate: after an outage nobody may doubt which part a verdict is of."""
+        for camera in self.cameras:
+            how = camera.all_of_it
+            if how.reconnect_s is not None and how.trigger != "software":
+                raise ValueError(
+                    f"gate: the camera {camera.name} has reconnect_s, and its trigger is {how.trigger}: how many parts "
+                    "pass while it is away nobody can tell, and behind that SEQUENCE is no longer the number of the "
+                    "PLC's trigger; leave reconnect_s out, so that a lost camera is a fault and the line is started "
+                    "again, or trigger by software"
+                )
 
     def _check_cameras(self) -> None:
         names = [one.name for one in self.cameras]

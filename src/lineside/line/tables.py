@@ -2,13 +2,14 @@
 
 import ipaddress
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from lineside.errors import SettingsError
-from lineside.line.source.catalog import SOURCES
-from lineside.line.source.settings import Camera
+from lineside.line.source.catalog import LIVE, SOURCES
+from lineside.line.source.settings import Camera, with_tail
 from lineside.line.url import split
 from lineside.redact import LONGEST_NAME, is_name, redact
 from lineside.store.open import is_url
@@ -34,6 +35,15 @@ class LineCamera(Camera):
     @property
     def how(self) -> Camera:
         return Camera(**{one.name: getattr(self, one.name) for one in fields(Camera)})
+
+    @property
+    def all_of_it(self) -> Camera:
+        """With what stands after the # of its source, too; where that is wrong, opening it will say so."""
+        if self.source.partition(":")[0] not in LIVE:
+            return self.how
+        with suppress(SettingsError):
+            return with_tail(redact(self.source), self.source, self.how)[1]
+        return self.how
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ SOURCES = {  # scheme: module
     "webcam": "lineside.line.source.v4l",
     "nuts": "lineside.line.source.nuts",
 }
+LIVE = ("basler", "genicam", "aravis", "rtsp", "v4l", "webcam")  # cameras that may be lost; a # begins their settings
 
 
 def open_source(url: str, bundle: Bundle, camera: Camera | None = None) -> Source:
