@@ -1,10 +1,10 @@
-"""The PLC of the plant: a Modbus TCP server whose program moves parts as docs/plc.md asks for, and a log.
+"""The PLC of the plant: a Modbus TCP server that passes or rejects each part as it is told, and a log.
 
     python plc.py PORT LOG
 
 The line writes coils (REJECT, PASS) and registers; a new COUNT is a new verdict. A part passes only if PASS is on,
-REJECT is off, the verdict is accept, the station is in a state that passes, and no verdict was missed. The log has one
-JSON line a part: {"sequence": 3, "verdict": 1, "passes": true}.
+REJECT is off, the verdict is accept, the station is in a state that passes, and no verdict was missed. There is no belt
+and no trigger here: for a real one take the program of docs/plc.md, not this. The log has one JSON line a part: {"sequence": 3, "verdict": 1, "passes": true}.
 """
 
 import asyncio
