@@ -4,7 +4,8 @@
 
 The line writes coils (REJECT, PASS) and registers; a new COUNT is a new verdict. A part passes only if PASS is on,
 REJECT is off, the verdict is accept, the station is in a state that passes, and no verdict was missed. There is no belt
-and no trigger here: for a real one take the program of docs/plc.md, not this. The log has one JSON line a part: {"sequence": 3, "verdict": 1, "passes": true}.
+and no trigger here: for a real one take the program of docs/plc.md, not this. The log has one JSON
+line a part: {"sequence": 3, "verdict": 1, "passes": true}.
 """
 
 import asyncio
