@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lineside.evidence.intervals import clopper_pearson
 from lineside.evidence.operating import choose
 from lineside.tasks.classify.decode import margin
-from lineside.tasks.classify.score import judge, score
+from lineside.tasks.classify.score import judge, score, top1_on_calibrate
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -126,3 +127,13 @@ def test_same_seed_same_numbers():
     logits, labels = drawn(60, 5)
     first, again = (score(logits, labels, CLASSES, rng=np.random.default_rng(9)).metrics() for _ in range(2))
     assert first == again
+
+
+def test_calibrates_top1_heeds_lots():
+    labels = np.zeros(200, np.int64)
+    logits = np.stack([np.repeat(np.where(np.arange(20) % 4, 1.0, -1.0), 10), np.zeros(200)], axis=1)  # lots of ten
+    alone = top1_on_calibrate(logits, labels, [None] * 200)
+    tied = top1_on_calibrate(logits, labels, [f"lot {i // 10}" for i in range(200)])
+    assert alone == clopper_pearson(150, 200)
+    assert tied.value == 0.75
+    assert tied.high - tied.low > 2 * (alone.high - alone.low)

@@ -29,7 +29,7 @@ from lineside.evidence.calibration import calibrated_nll, temperature
 from lineside.progress import Progress
 from lineside.tasks.classify.decode import predict, verdicts
 from lineside.tasks.classify.evaluate import Watch, refuse_tiny, unwatched
-from lineside.tasks.classify.fit import operating_point, reference_logits, top1
+from lineside.tasks.classify.fit import operating_point, reference_logits
 from lineside.tasks.classify.gain import GAIN, Combined, Row, gain
 from lineside.tasks.classify.ingredients import (
     Ingredient,
@@ -39,7 +39,7 @@ from lineside.tasks.classify.ingredients import (
     with_pictures,
 )
 from lineside.tasks.classify.promise import Promise
-from lineside.tasks.classify.score import score
+from lineside.tasks.classify.score import score, top1_on_calibrate
 from lineside.tasks.classify.soup import State, greedy, refuse_other_starts
 from lineside.tasks.classify.unseen import unseen
 
@@ -213,7 +213,7 @@ def _trained(
         seen_height_px=_both([m.input.seen_height_px for m in manifests]),
         logits=logits,
         operating_point=operating_point(logits, labels, groups, first.classes, promise),
-        metrics={"calibrate top-1": top1(logits, labels, groups)},
+        metrics={"calibrate top-1": top1_on_calibrate(logits, labels, groups)},
         members=members,
     )
 

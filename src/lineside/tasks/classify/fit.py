@@ -20,7 +20,6 @@ from lineside.data.picture import load
 from lineside.data.split import Split
 from lineside.errors import TrainError
 from lineside.evidence import calibration, operating
-from lineside.evidence.intervals import Estimate, proportion
 from lineside.evidence.operating import OperatingPoint
 from lineside.learn import features, loop
 from lineside.learn.draws import seed_of
@@ -42,6 +41,7 @@ from lineside.progress import Progress, Screen
 from lineside.settings import plain
 from lineside.tasks.classify import decode
 from lineside.tasks.classify.promise import Promise
+from lineside.tasks.classify.score import top1_on_calibrate
 
 IMBALANCE = 3.0  # from this ratio of the largest class to the smallest on, class_weights = "auto" balances
 
@@ -137,7 +137,7 @@ def fit(
         seen_height_px=decided.seen_height_px,
         logits=logits,
         operating_point=operating_point(logits, held.labels, groups, classes, promise),
-        metrics={"calibrate top-1": top1(logits, held.labels, groups)},
+        metrics={"calibrate top-1": top1_on_calibrate(logits, held.labels, groups)},
     )
     clock.lap("calibration")
     return Fitted(trained, state.ended, state.epochs, clock.seconds, head_top1)
@@ -294,12 +294,6 @@ def reference_logits(net_input: nn.Module, net: nn.Module, paths: list[Path], pr
             rows.append(row)
             progress(len(rows), len(paths), "")
     return torch.cat(rows).numpy()
-
-
-def top1(logits: np.ndarray, labels: np.ndarray, groups: list[str | None]) -> Estimate:
-    """On the pictures by which the epoch was chosen, so a little hopeful; lots widen it."""
-    right = logits.argmax(1) == labels
-    return proportion(right, rng=np.random.default_rng(0), groups=operating.numbered(groups))
 
 
 def operating_point(

@@ -22,10 +22,11 @@ from lineside.data.doctor import Checkup
 from lineside.data.split import Split
 from lineside.errors import BundleError, DataError, SettingsError
 from lineside.evidence.calibration import calibrated_nll
-from lineside.evidence.intervals import Estimate, clopper_pearson
+from lineside.evidence.intervals import Estimate
 from lineside.evidence.operating import CONFIDENCE, MAX_ESCAPE
 from lineside.tasks.classify.evaluate import kept
 from lineside.tasks.classify.promise import Promise
+from lineside.tasks.classify.score import top1_on_calibrate
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,9 @@ def _open(path: Path) -> Ingredient:
             f"{path}: calibrate.csv: lacks {len(missing)} of {len(asked)} calibrate pictures of split.csv; {AGAIN}"
         )
     logits, labels = np.stack([answers[sha] for sha in asked]), calibrate_labels(split, manifest.classes)
-    right = int((logits.argmax(1) == labels).sum())
+    top1 = top1_on_calibrate(logits, labels, [p.group for p in split.of("calibrate")])
     nll = calibrated_nll(logits, labels, np.ones(len(manifest.classes)))
-    return Ingredient(path, bundle, split, answers, clopper_pearson(right, len(labels)), nll)
+    return Ingredient(path, bundle, split, answers, top1, nll)
 
 
 def _refuse_twice(found: Sequence[Ingredient]) -> None:
