@@ -2,15 +2,18 @@
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lineside.cli.main import main
 from lineside.errors import SettingsError
+from lineside.store import paging
 from lineside.store.history import Question, history, moment
 from lineside.store.open import open_store
-from tests.store.rows import WHEN, event, inspection, record
+from tests.store.rows import WHEN, a_run, event, inspection, record
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 
@@ -105,3 +108,17 @@ def test_a_file_that_is_there_is_left_alone(path, tmp_path, capsys):
     assert main(["history", str(path), "--csv", str(tmp_path / "a.csv")]) == 2
     assert "is there already" in capsys.readouterr().err
     assert (tmp_path / "a.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("limit", [None, 25])
+def test_it_is_read_in_pages_and_holds_no_transaction_between_them(path, monkeypatch, limit):
+    """What a line writes meanwhile is not waited for, and its write-ahead log can be emptied: nobody holds it."""
+    monkeypatch.setattr(paging, "PAGE", 4)
+    engine = open_store(path)
+    found = history(engine, Question(limit=limit))
+    first = next(found).inspection.sequence
+    record(engine, [inspection(n, "s" * 32) for n in range(31, 60)], run=a_run("s" * 32))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    assert [first, *(one.inspection.sequence for one in found)] == list(range(31 - (limit or 30), 31))
+    engine.dispose()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from lineside.store import outbox
 from lineside.store.chain import Link, append, run_of
-from lineside.store.open import reading
+from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES, row
 from lineside.store.records import Event
 from lineside.store.tables import CHAIN, EVENT
@@ -30,16 +30,10 @@ def events(
     engine: Engine, *, since: datetime | None = None, kind: str | None = None, limit: int | None = None
 ) -> Generator[Event]:
     """The events that are asked for, in the order of the store. None: no matter which; limit: the newest so many."""
-    query = select(EVENT, CHAIN.c.place).join(CHAIN, CHAIN.c.event_id == EVENT.c.id)
+    query = select(EVENT).join(CHAIN, CHAIN.c.event_id == EVENT.c.id)
     if since is not None:
         query = query.where(EVENT.c.at >= since)
     if kind is not None:
         query = query.where(EVENT.c.kind == kind)
-    if limit is not None:
-        newest = query.order_by(CHAIN.c.place.desc()).limit(limit).subquery()
-        query = select(newest).order_by(newest.c.place)
-    else:
-        query = query.order_by(CHAIN.c.place)
-    with reading(engine) as connection:
-        for found in connection.execution_options(yield_per=1000).execute(query).mappings():
-            yield Event(**{name: found[name] for name in NAMES[Event]})
+    for found in in_order(engine, query, limit):
+        yield Event(**{name: found[name] for name in NAMES[Event]})

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, func, select
 
 from lineside.errors import SettingsError
-from lineside.store.open import reading
 from lineside.store.override import KIND
+from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES
 from lineside.store.records import Event, Inspection
 from lineside.store.tables import CHAIN, EVENT, INSPECTION
@@ -51,7 +51,7 @@ def history(engine: Engine, question: Question) -> Generator[Found]:
         ),
     )
     query = (
-        select(INSPECTION, CHAIN.c.place, *(column.label(f"_{column.name}") for column in EVENT.columns))
+        select(INSPECTION, *(column.label(f"_{column.name}") for column in EVENT.columns))
         .join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
         .join(words, words.c.subject == INSPECTION.c.id, isouter=not question.overridden)
         .outerjoin(word, word.c.place == words.c.place)
@@ -63,15 +63,9 @@ def history(engine: Engine, question: Question) -> Generator[Found]:
         query = query.where(INSPECTION.c.verdict == question.verdict)
     if question.part is not None:
         query = query.where(INSPECTION.c.part_id == question.part)
-    if question.limit is not None:
-        newest = query.order_by(CHAIN.c.place.desc()).limit(question.limit).subquery()
-        query = select(newest).order_by(newest.c.place)
-    else:
-        query = query.order_by(CHAIN.c.place)
-    with reading(engine) as connection:
-        for row in connection.execution_options(yield_per=1000).execute(query).mappings():
-            said = Event(**{name: row[f"_{name}"] for name in NAMES[Event]}) if row["_id"] else None
-            yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said)
+    for row in in_order(engine, query, question.limit):
+        said = Event(**{name: row[f"_{name}"] for name in NAMES[Event]}) if row["_id"] else None
+        yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said)
 
 
 def moment(text: str, now: datetime, flag: str = "--since") -> datetime:
