@@ -107,7 +107,7 @@ def test_a_lost_picture_costs_its_own_part_alone(tmp_path, every_ms, way):
     assert len(belt.fired) >= len(parts) - SETTLE // every_ms - 1
 
 
-@pytest.mark.parametrize("first_lost", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first_lost", [2])
 def test_first_pictures_that_are_lost_do_not_shift_the_numbers(tmp_path, first_lost):
     """Nobody can see them in SEQUENCE: picture 1 of the run is then that of a later trigger."""
     every_ms, n = 300, 40
@@ -126,8 +126,9 @@ def test_first_pictures_that_are_lost_do_not_shift_the_numbers(tmp_path, first_l
     assert sum(passed.values()) >= 5
 
 
-@pytest.mark.parametrize("reconnect_s", [pytest.param(None, marks=pytest.mark.slow), 60.0])  # which settings refuse
-@pytest.mark.parametrize(("trigger", "way"), [("hardware", 2000), ("free", 4000)])
+@pytest.mark.parametrize(  # reconnect_s with these two is what the settings refuse: the PLC is safe even so
+    ("trigger", "way", "reconnect_s"), [("hardware", 2000, 60.0), ("free", 4000, None), ("free", 4000, 60.0)]
+)
 def test_a_camera_that_is_away_for_a_while(tmp_path, trigger, way, reconnect_s):
     """Every part that came meanwhile is bad. A free camera exposes what the PLC does not fire, too."""
     away = range(40, 60)
