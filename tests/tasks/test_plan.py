@@ -85,8 +85,9 @@ def test_pick_is_told_which_of_the_sampled_pictures_are_of_one_lot(monkeypatch, 
     monkeypatch.setattr(plan, "_probe", lambda *_: np.ones(6))
     monkeypatch.setattr(plan, "pick", pick)
     for lots in (("a", "a", "b", "b", None, None), (None,) * 6):
-        pictures = [Picture(tmp_path / f"{i}.png", f"{i}.png", "xy"[i % 2], None, lot) for i, lot in enumerate(lots)]
-        split = Split(tuple(pictures), ("calibrate",) * 6, ("0" * 64,) * 6, 0, "")
+        held = [Picture(tmp_path / f"{i}.png", f"{i}.png", "xy"[i % 2], None, lot) for i, lot in enumerate(lots)]
+        train = [Picture(tmp_path / f"{name}.png", f"{name}.png", name, None, "c") for name in "xy"]
+        split = Split((*held, *train), ("calibrate",) * 6 + ("train",) * 2, ("0" * 64,) * 8, 0, "")
         plan._choose(Recipe(), split, ("x", "y"), ((9, 9), (9, 9)), None, RunFolder(tmp_path), QUIET)
     (labels, lots), (_, none) = told
     assert labels == [0, 0, 0, 1, 1, 1]

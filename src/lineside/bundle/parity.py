@@ -30,18 +30,18 @@ from lineside.bundle.engine import Infer
 from lineside.bundle.manifest import EngineName, Latency, Precision
 from lineside.data import picture
 from lineside.errors import BundleError, ParityError, SettingsError
+from lineside.evidence.calibration import lead
 from lineside.evidence.lots import worth
-from lineside.evidence.operating import OperatingPoint, effective, numbered, rank
-from lineside.evidence.paired import Verdict, noninferior
+from lineside.evidence.operating import OperatingPoint, effective, effective_by_kind, numbered, rank
+from lineside.evidence.paired import Verdict, noninferior_in
 from lineside.progress import Progress, silent
 
 SCORE_TOLERANCE = 1e-4  # of a score (probability) between two float32 engines; measured in docs/bundle-format.md
 MARGIN, CONFIDENCE = 0.02, 0.95  # of the paired test: 2 % of decisions; 149 pictures without a loss show it
 WORST = 10  # pictures named in a row
 
-Decide = Callable[
-    [np.ndarray], np.ndarray
-]  # logits (N, K) → verdicts (N,): accept, hold, reject; class names where it sorts
+# logits (N, K) → verdicts (N,): accept, hold, reject; class names where it only sorts
+Decide = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,7 @@ def compare(
 
 def _paired(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> Verdict:
     """The paired test on decisions; gain (n,): -1 lost, 0 the same, 1 won."""
-    lost, won = int((gain < 0).sum()), int((gain > 0).sum())
-    return noninferior(lost, won, len(gain), MARGIN, CONFIDENCE, _witnesses(truth, logits, gain))
+    return noninferior_in(gain, MARGIN, CONFIDENCE, _witnesses(truth, logits, gain))
 
 
 def _witnesses(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> float | None:
@@ -193,16 +192,11 @@ def _witnesses(truth: Reference, logits: np.ndarray, gain: np.ndarray) -> float 
     lots, everyone = numbered(truth.groups), np.ones(len(gain), bool)
     own = np.isin(truth.classes, truth.accept) if truth.accept else np.array(truth.labels)[:, None] == truth.classes
     kinds = truth.is_good if truth.accept else np.array(truth.labels)
-    before, after = _lead(truth.logits, own), _lead(logits, own)
+    before, after = lead(truth.logits, own), lead(logits, own)
     with np.errstate(invalid="ignore"):
         moves = after - before
-    by_lead = sum(effective(before, kinds == kind, lots) for kind in np.unique(kinds))
+    by_lead = effective_by_kind(before, kinds, lots)
     return min(by_lead, effective(moves, everyone, lots), worth(gain.astype(np.float64), lots))
-
-
-def _lead(logits: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(n,): the highest logit of the own classes less the highest of the others; own (K,) or (n, K) bool."""
-    return np.where(own, logits, -np.inf).max(1) - np.where(own, -np.inf, logits).max(1)
 
 
 def refuse(row: Row, point: OperatingPoint | None, where: str) -> None:

@@ -40,6 +40,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def lead(logits: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """(n,): the highest logit of the own classes less the highest of the others; own (K,) or (n, K) bool."""
+    return np.where(own, logits, -np.inf).max(1) - np.where(own, -np.inf, logits).max(1)
+
+
 def temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The T in [0.05, 20] by which logits are divided, from calibrate's (N, K); 1.0 where N = 0.
 

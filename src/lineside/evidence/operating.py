@@ -235,3 +235,8 @@ def effective(margins: np.ndarray, of_kind: np.ndarray, groups: np.ndarray | Non
     lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
     ranks = np.argsort(np.argsort(np.nan_to_num(values, nan=lowest), kind="stable"), kind="stable").astype(np.float64)
     return worth(ranks, groups[of_kind])
+
+
+def effective_by_kind(margins: np.ndarray, kinds: np.ndarray, groups: np.ndarray) -> float:
+    """The same of parts of several kinds (N,), each kind ranked by itself."""
+    return sum(effective(margins, kinds == kind, groups) for kind in np.unique(kinds))

@@ -79,6 +79,14 @@ def difference(b: int, c: int, n: int, confidence: float = 0.95) -> Estimate:
     return Estimate((c - b) / n, -_most_lost(b, c, n, tail), _most_lost(c, b, n, tail), n, confidence, method)
 
 
+def noninferior_in(
+    gain: np.ndarray, margin: float, confidence: float = 0.95, effective: float | None = None
+) -> Verdict:
+    """noninferior of the pictures themselves; gain (n,): -1 the candidate loses it, 0 no difference, 1 it wins it."""
+    lost, won = int((gain < 0).sum()), int((gain > 0).sum())
+    return noninferior(lost, won, len(gain), margin, confidence, effective)
+
+
 def noninferior(
     b: int, c: int, n: int, margin: float, confidence: float = 0.95, effective: float | None = None
 ) -> Verdict:

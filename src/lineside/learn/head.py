@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lineside.evidence.calibration import calibrated_nll, temperature
+from lineside.evidence.calibration import calibrated_nll, lead, temperature
 from lineside.learn.precision import one_thread
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of the pictures against the penalty, on standardised features
@@ -55,9 +55,8 @@ def fit_head(x: np.ndarray, y: np.ndarray, held_x: np.ndarray, held_y: np.ndarra
         loss = calibrated_nll(logits, held_y, weights)
         if best is None or loss < best.calibrate_loss:
             t = temperature(logits, held_y, weights)
-            own = np.arange(len(weights)) == held_y[:, None]
-            lead = (logits[own] - np.where(own, -np.inf, logits).max(1)) / t
-            best = Head(_float32(weight / t), _float32(bias / t), c, loss, lead)
+            leads = lead(logits, np.arange(len(weights)) == held_y[:, None]) / t
+            best = Head(_float32(weight / t), _float32(bias / t), c, loss, leads)
     assert best is not None
     return best
 

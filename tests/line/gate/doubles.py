@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import queue
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lineside.line.gate.wire import Telegram, Wire
+from lineside.line.source.device import Grab
 
 
 @dataclass
@@ -30,6 +32,29 @@ class Plc:
     def coils(self) -> list[list[bool]]:
         """[REJECT, PASS], each time that they were written."""
         return [one["values"] for one in self.seen() if one.get("function") == 15]
+
+
+@dataclass(kw_only=True)
+class Wired:
+    """A camera with a hardware trigger, whose frames are what somebody puts on its wire."""
+
+    wire: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    name: str = "wired"
+    shape: tuple[int, int, int] = (16, 16, 3)
+    notes: tuple[str, ...] = ()
+    ids: int = 0
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def fire(self) -> None: ...
+    def alive(self) -> str:
+        return ""
+
+    def grab(self, timeout_s: float) -> Grab | None:
+        with contextlib.suppress(queue.Empty):
+            return self.wire.get(timeout=timeout_s)
+        return None
 
 
 @contextlib.contextmanager

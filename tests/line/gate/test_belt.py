@@ -20,7 +20,7 @@ from lineside.line.source.live import live
 from lineside.line.source.settings import Camera
 from lineside.store.open import open_store
 from tests.line.gate.belt import Belt
-from tests.line.gate.doubles import Plc, plc, until
+from tests.line.gate.doubles import Plc, Wired, plc, until
 from tests.line.tiny import BLUE, RED, picture, run, stub
 
 DEADLINE_MS, GATE_MS = 400, 1000
@@ -28,18 +28,13 @@ SETTLE = DEADLINE_MS + GATE_MS + 100
 
 
 @dataclass
-class Fired:
+class Fired(Wired):
     """A camera with a hardware trigger; `lost` triggers' pictures never arrive, and while it is away it takes none."""
 
     bad: set[int]
     lost: set[int] = field(default_factory=set)
     away: bool = False
-    wire: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     frames: int = 0
-    name: str = "fired"
-    shape: tuple[int, int, int] = (16, 16, 3)
-    notes: tuple[str, ...] = ()
-    ids: int = 0
 
     def expose(self, n: int) -> None:
         if self.away:
@@ -49,19 +44,10 @@ class Fired:
             grab = Grab(picture(BLUE if n in self.bad else RED), time.monotonic_ns(), frame_id=self.frames)
             self.wire.put(grab)
 
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def close(self) -> None: ...
-    def fire(self) -> None: ...
-    def alive(self) -> str:
-        return ""
-
     def grab(self, timeout_s: float) -> Grab | None:
         if self.away:
             raise OSError("cable pulled")
-        with contextlib.suppress(queue.Empty):
-            return self.wire.get(timeout=timeout_s)
-        return None
+        return super().grab(timeout_s)
 
 
 @contextlib.contextmanager
@@ -107,10 +93,9 @@ def test_a_lost_picture_costs_its_own_part_alone(tmp_path, every_ms, way):
     assert len(belt.fired) >= len(parts) - SETTLE // every_ms - 1
 
 
-@pytest.mark.parametrize("first_lost", [2])
-def test_first_pictures_that_are_lost_do_not_shift_the_numbers(tmp_path, first_lost):
+def test_first_pictures_that_are_lost_do_not_shift_the_numbers(tmp_path):
     """Nobody can see them in SEQUENCE: picture 1 of the run is then that of a later trigger."""
-    every_ms, n = 300, 40
+    every_ms, n, first_lost = 300, 40, 2
     bad = set(range(1, n, 3))
     camera = Fired(bad)
     fired: list[int] = []
@@ -152,9 +137,7 @@ def back(camera: Fired) -> None:
     camera.away = False
 
 
-@pytest.mark.parametrize(
-    "away_ms", [200, 2500]
-)  # so soon that no heartbeat is missed; and as a service manager does it
+@pytest.mark.parametrize("away_ms", [200, 2500])  # no heartbeat is missed; and as a service manager does it
 def test_a_line_that_is_killed_and_comes_back(tmp_path, away_ms):
     """8 parts are between camera and gate; those that come while it is away are bad and have no verdict."""
     every_ms, way, n = 200, 1600, 50

@@ -7,7 +7,7 @@ triggers) is its program here, over the Modbus double; and what a PLC without it
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lineside.line.gate.catalog import open_gate
 from lineside.line.messages import Finish
@@ -15,7 +15,7 @@ from lineside.line.source.device import Grab
 from lineside.line.source.live import live
 from lineside.line.source.settings import Camera
 from lineside.store.open import open_store
-from tests.line.gate.doubles import Plc, plc, until
+from tests.line.gate.doubles import Plc, Wired, plc, until
 from tests.line.tiny import BLUE, RED, picture, run, stub
 
 PARTS = 24
@@ -26,35 +26,17 @@ PATIENCE_S = (DEADLINE_MS + GATE_MS) / 1000 + 0.2
 
 
 @dataclass
-class Indexed:
+class Indexed(Wired):
     """A camera with a hardware trigger on a network that loses frames."""
 
     lost: tuple[int, ...]
     triggered: int = 0
-    wire: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
-    name: str = "indexed"
-    shape: tuple[int, int, int] = (16, 16, 3)
-    notes: tuple[str, ...] = ()
-    ids: int = 0
 
     def expose(self, color: tuple[int, int, int]) -> None:
         """The PLC's trigger output."""
         self.triggered += 1
         if self.triggered not in self.lost:
             self.wire.put(Grab(picture(color), time.monotonic_ns(), frame_id=self.triggered))
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def close(self) -> None: ...
-    def fire(self) -> None: ...
-    def alive(self) -> str:
-        return ""
-
-    def grab(self, timeout_s: float) -> Grab | None:
-        try:
-            return self.wire.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
 
 
 def index(double: Plc, camera: Indexed, compares: bool) -> dict[int, bool]:

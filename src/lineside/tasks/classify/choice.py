@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lineside.evidence.lots import worth
-from lineside.evidence.operating import effective
-from lineside.evidence.paired import noninferior
+from lineside.evidence.operating import effective_by_kind
+from lineside.evidence.paired import noninferior_in
 
 MAY_LOSE = 0.02  # of all pictures, to the best net; 149 independent pictures without a loss show it
 CONFIDENCE = 0.95  # of each test
@@ -44,8 +44,7 @@ def pick(candidates: Sequence[Candidate], labels: np.ndarray, lots: np.ndarray |
         if one is best:
             break
         gain = one.right.astype(np.int64) - best.right
-        lost, won = int((gain < 0).sum()), int((gain > 0).sum())
-        verdict = noninferior(lost, won, len(gain), MAY_LOSE, CONFIDENCE, _witnesses(best, one, gain, labels, lots))
+        verdict = noninferior_in(gain, MAY_LOSE, CONFIDENCE, _witnesses(best, one, gain, labels, lots))
         if verdict.shown:
             return (
                 one,
@@ -67,5 +66,4 @@ def _witnesses(
     """As many independent pictures as these are worth: the least by either net's leads, and by gain."""
     if lots is None:
         return None
-    by_leads = (sum(effective(c.lead, labels == k, lots) for k in np.unique(labels)) for c in (best, one))
-    return min(*by_leads, worth(gain.astype(np.float64), lots))
+    return min(*(effective_by_kind(c.lead, labels, lots) for c in (best, one)), worth(gain.astype(np.float64), lots))

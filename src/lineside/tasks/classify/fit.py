@@ -189,20 +189,21 @@ def _features(
     screen: Screen,
 ) -> Examples:
     paths, labels, names = examples_of(split, part, classes)
+    views = _views(recipe) if part == "train" else 1
     with screen.watch(f"features, {part}") as progress:
         cache = features.open_cache(
             net_input,
             below,
             paths,
             run.cache / f"{part}.bin",
-            views=(wanted := _views(recipe) if part == "train" else 1),
+            views=views,
             how=recipe.augment,
             seed=recipe.seed,
             limit_gb=recipe.cache_gb,
             ranks=ranks,
             progress=progress,
         )
-    if below is not None and (short := cache.too_few(wanted, recipe.cache_gb)):
+    if below is not None and (short := cache.too_few(views, recipe.cache_gb)):
         screen.say(short)
     return Examples(cache, labels, names)
 

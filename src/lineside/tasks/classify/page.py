@@ -85,7 +85,7 @@ def _verdict(e: Evaluation) -> tuple[str, str, tuple[str, ...]]:
             f"The bundle was not changed ({e.fixed}), so neither this look nor what was measured is in it; "
             f"{e.looks - 1} looks were counted before."
         )
-    seen = (unseen, looked, *(f"Of {e.source} says {warned}." for warned in (e.warned,) if warned))
+    seen = [unseen, looked] + ([f"Of {e.source} says {e.warned}."] if e.warned else [])
     if point is None or s.escape is None:
         sorts = "This bundle only sorts: no class is marked as one that may pass, so no part is ever accepted."
         return SORTS, f"{right}.", (sorts, *seen)

@@ -6,7 +6,9 @@ linear layer on its fixed features, which costs one pass over some pictures; how
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -165,22 +167,22 @@ def _choose(
             f"{others} others; lineside nets --weights any lists them)"
         ]
     said, candidates = [], []
+    samples = {part: _sampled(split, part, classes, recipe.seed) for part in SAMPLE}
     for name in names:
         took = latency_ms(name, _side(recipe, NETS[name]), len(classes), seen_px)
         if max_latency_ms is not None and took > max_latency_ms:
             said.append(f"net {name}: {took:.1f} ms a picture here, over the budget of {max_latency_ms:g}")
             continue
         with screen.watch(f"trying {name}") as progress:
-            one = Candidate(name, took, _probe(name, recipe, split, classes, run, progress))
+            one = Candidate(name, took, _probe(name, recipe, samples, len(classes), run, progress))
         candidates.append(one)
         said.append(
             f"net {name}: {took:.1f} ms a picture here, {one.right.mean():.1%} right by a linear layer on its features"
         )
     if not candidates:
         raise TrainError(f"no net with weights on this machine answers within {max_latency_ms:g} ms: {'; '.join(said)}")
-    _, labels, _ = examples_of(split, "calibrate", classes)
-    rows, groups = sample(labels, SAMPLE["calibrate"], recipe.seed), [p.group for p in split.of("calibrate")]
-    chosen, sentence = pick(candidates, labels[rows], None if not any(groups) else numbered(groups)[rows])
+    asked = samples["calibrate"]
+    chosen, sentence = pick(candidates, asked.labels, asked.lots)
     return replace(recipe, net=chosen.net), [*said, sentence]
 
 
@@ -191,11 +193,28 @@ def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.concatenate([order[labels[order] == k][:each] for k in range(labels.max() + 1)])
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What every candidate is asked of one part."""
+
+    paths: list[Path]
+    labels: np.ndarray  # (n,) int64
+    names: tuple[str, ...]
+    lots: np.ndarray | None  # (n,): the same number for what is tied; None: nothing is
+
+
+def _sampled(split: Split, part: str, classes: tuple[str, ...], seed: int) -> _Sample:
+    paths, labels, names = examples_of(split, part, classes)
+    rows, groups = sample(labels, SAMPLE[part], seed), [p.group for p in split.of(part)]
+    lots = numbered(groups)[rows] if any(groups) else None
+    return _Sample([paths[i] for i in rows], labels[rows], tuple(names[i] for i in rows), lots)
+
+
 def _probe(
     name: str,
     recipe: Recipe,
-    split: Split,
-    classes: tuple[str, ...],
+    samples: Mapping[str, _Sample],
+    classes: int,
     run: RunFolder,
     progress: Progress,
 ) -> np.ndarray:
@@ -203,16 +222,14 @@ def _probe(
     row = NETS[name]
     net_input = Input(_side(recipe, row), row.mean, row.std).eval()
     torch.manual_seed(seed_of(recipe.seed, "init"))
-    modules, above = split_at(load_weights(name, len(classes), offline=True), "head")
+    modules, above = split_at(load_weights(name, classes, offline=True), "head")
     below = frozen(modules, torch.zeros(1, 3, net_input.size_px, net_input.size_px), "float32")
     found: dict[str, Examples] = {}
-    for part, most in SAMPLE.items():
-        paths, labels, names = examples_of(split, part, classes)
-        rows = sample(labels, most, recipe.seed)
+    for part, asked in samples.items():
         cache = features.open_cache(
             net_input,
             below,
-            [paths[i] for i in rows],
+            asked.paths,
             run.cache / f"try-{name}-{part}.bin",
             views=1,
             how=recipe.augment,
@@ -221,8 +238,8 @@ def _probe(
             ranks=Ranks(),
             progress=progress,
         )
-        found[part] = Examples(cache, labels[rows], tuple(names[i] for i in rows))
+        found[part] = Examples(cache, asked.labels, asked.names)
     train, held = found["train"], found["calibrate"]
-    weights = class_weights(train.labels, len(classes), recipe.class_weights)
+    weights = class_weights(train.labels, classes, recipe.class_weights)
     x, held_x = (pooled(above, part.cache, "float32") for part in (train, held))
     return fit_head(x, train.labels, held_x, held.labels, weights).calibrate_lead
