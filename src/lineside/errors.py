@@ -10,6 +10,7 @@ LinesideError
 │   └── ParityError     an engine does not give the answers of the trained net
 ├── TrainError      training can not go on (loss is NaN, a class is missing)             exit 5
 ├── LineError       a source, a sink or the store does not answer                        exit 6
+│   └── HaltError       the station halted, and a person has to look before the next part    exit 8
 └── MissingExtra    the machine lacks an optional part, and how to install it            exit 7
 
 Exit 1 is an honest "no" of a command that ran to its end: `check` found errors, `verify` refused, an export was
@@ -51,6 +52,10 @@ class TrainError(LinesideError):
 
 class LineError(LinesideError):
     exit_code = 6
+
+
+class HaltError(LineError):
+    exit_code = 8
 
 
 class MissingExtra(LinesideError):

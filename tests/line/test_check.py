@@ -162,6 +162,15 @@ def test_one_thing_is_wrong(shop, monkeypatch, change, what, says):
     assert any(re.search(says, one.said) for name, one in found.items() if name.startswith(what) and not one.ok), found
 
 
+def test_two_sinks_with_one_outbox_are_found_before_the_start(shop, monkeypatch):
+    monkeypatch.setenv("LINESIDE_WEBHOOK_SECRET", "0123456789abcdef")
+    sinks = [f"webhook:http://127.0.0.1:{free_port()}/r?{n}" for n in "ab"]
+    alike = [f"{sinks[0]}", f"{sinks[0]}#timeout_s=3"]
+    assert "the same outbox" in look(shop, f"sinks = {json.dumps(alike)}\n{HEAD}")["sinks"].said
+    found = look(shop, f"sinks = {json.dumps(sinks)}\n{HEAD}")["sinks"]
+    assert (found.ok, found.said) == (True, "2 with an outbox, each with its own")
+
+
 def test_a_store_is_looked_at_and_not_brought_up(shop):
     open_store(shop / "line.db").dispose()
     text = HEAD + '[store]\nurl = "line.db"\n'

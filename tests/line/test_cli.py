@@ -313,3 +313,14 @@ assert not learning, learning
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=shop, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_line_that_halted_and_that_nobody_can_reset_has_an_exit_code_of_its_own(shop):
+    """A service manager that starts it again at once would let the belt go on before anybody has looked."""
+    settings = '[[cameras]]\nsource = "folder:parts/bad"\n[products.m8]\nbundle = "tiny.bundle"\n'
+    (shop / "line.toml").write_text(f"{settings}[parts]\nstop_after_rejects = 2\n")
+    command = [*LINESIDE, "run", "line.toml", "--json"]
+    done = subprocess.run(command, cwd=shop, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 8, done.stderr
+    assert "2 rejects in a row: look at the process" in done.stderr
+    assert json.loads(done.stdout)["halted"]

@@ -360,7 +360,7 @@ def test_each_part_is_told_with_the_bundles_of_its_own_product():
         return replace(stub(path=Path(f"{name}.bundle")), sha256=digit * 64)
 
     def told(product, *views):
-        run = run_row(views, "m8", Pace(), (), None)
+        run = run_row("press-3", views, "m8", Pace(), (), None)
         run = replace(run, settings=json.loads(json.dumps(run.settings)))  # as the store gives it back
         found = message(Letter(1, inspection(1, product=product), run, ""))
         return found["ResultMetaData"]["InternalRecipeId"], found["lineside"]["bundle"]

@@ -287,6 +287,7 @@ def test_a_halted_station_waits_for_a_person_and_goes_on(store, tmp_path):
 def test_a_station_that_nobody_can_reset_ends_the_run_with_its_reason(store):
     summary = run(only(stub(), Source("mem:", iter(frames(BLUE, BLUE, RED)), 3)), [], store, pace=Pace(halt_after=2))
     assert summary.fault.startswith("2 rejects in a row")
+    assert summary.halted
     assert summary.parts == 2
 
 

@@ -192,7 +192,7 @@ def test_wrong_urls_are_sentences_without_secrets(monkeypatch, url, says):
 
 def test_two_sinks_with_one_outbox_are_refused(store):
     both = [open_sink(f"webhook:https://mes.plant/r?{n}") for n in "ab"]
-    with pytest.raises(SettingsError, match="the same outbox; leave one out"):
+    with pytest.raises(SettingsError, match=r"the same outbox \(webhook:.*\); leave one out"):
         run(stub(), frames(1), both, store)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from lineside.cli.main import main
 from lineside.errors import SettingsError
 from lineside.store import paging
-from lineside.store.history import Question, history, moment
+from lineside.store.events import events
+from lineside.store.history import Question, history, lines, moment
 from lineside.store.open import open_store
 from tests.store.rows import WHEN, a_run, event, inspection, record
 
@@ -41,6 +43,38 @@ def test_questions(path):
     assert asked(path, limit=3) == [28, 29, 30]
     assert asked(path, verdict="hold", limit=2) == [25, 28]
     assert asked(path, since=WHEN + timedelta(seconds=28)) == [28, 29, 30]
+
+
+def test_several_lines_in_one_store(each_store, capsys):
+    """A run of a version that did not store its line's name has none."""
+    for n, name in enumerate(("press-3", "press-4", None)):
+        id = "abc"[n] * 32
+        settings = {"deadline_ms": 50} | ({} if name is None else {"line": name})
+        told = [inspection(1, id), event(n + 1, run_id=id)]
+        record(each_store, told, run=replace(a_run(id), settings=settings))
+    assert lines(each_store) == ["press-3", "press-4"]
+    assert [one.line for one in history(each_store, Question())] == ["press-3", "press-4", None]
+    assert [one.inspection.run_id for one in history(each_store, Question(line="press-4"))] == ["b" * 32]
+    assert [one.run_id for one in events(each_store, line="press-3")] == ["a" * 32]
+
+
+def test_the_line_stands_in_the_table_where_there_are_several(path, capsys):
+    def said(*flags):
+        assert main(["history", str(path), "--limit", "2", *flags]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    engine = open_store(path)
+    for n, name in enumerate(("press-3", "press-4")):
+        id = "ab"[n] * 32
+        record(engine, [inspection(1, id)], run=replace(a_run(id), settings={"line": name}))
+        if name == "press-3":
+            assert not any("press-3" in row for row in said())
+    engine.dispose()
+    assert ["press-3" in row for row in said()] == [True, False]
+    assert [json.loads(row)["line"] for row in said("--json")] == ["press-3", "press-4"]
+    assert len(said("--line", "press-4")) == 1
+    assert main(["history", str(path), "--line", "press-5"]) == 2
+    assert "no such line has written here; there are: press-3, press-4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

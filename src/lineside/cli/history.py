@@ -13,6 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="TIME", help="2026-11-22T14:00+01:00 (UTC if it names no zone), 12h, 7d")
     parser.add_argument("--verdict", choices=("accept", "hold", "reject"), help="only these, as the machine said")
     parser.add_argument("--part", metavar="ID", help="only this part")
+    parser.add_argument("--line", metavar="NAME", help="only of this line, where several write to one store")
     parser.add_argument("--overridden", action="store_true", help="only results on which a person has given his word")
     parser.add_argument(
         "--events", choices=("all", *KINDS), metavar="KIND", help=f"events instead of results: all, {', '.join(KINDS)}"
@@ -28,11 +29,12 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from contextlib import closing
     from datetime import UTC, datetime
+    from functools import partial
 
     from lineside.errors import SettingsError
     from lineside.line import export
     from lineside.store.events import events
-    from lineside.store.history import Question, history, moment
+    from lineside.store.history import Question, history, lines, moment
     from lineside.store.open import open_store, reading
     from lineside.store.outbox import waiting
 
@@ -41,14 +43,21 @@ def run(args: argparse.Namespace) -> int:
     since = moment(args.since, datetime.now(UTC)) if args.since else None
     engine = open_store(args.store, make=False)
     try:
+        names = lines(engine)
+        if args.line is not None and args.line not in names:
+            raise SettingsError(
+                f"--line {args.line}: no such line has written here; there are: {', '.join(names) or '–'}"
+            )
         if args.events:
             kind = None if args.events == "all" else args.events
             columns, table, what = export.EVENTS, export.event_table, "events"
-            asked = events(engine, since=since, kind=kind, limit=args.limit)
+            asked = events(engine, since=since, kind=kind, line=args.line, limit=args.limit)
             rows = map(export.event, asked)
         else:
-            columns, table, what = export.INSPECTIONS, export.table, "inspections"
-            asked = history(engine, Question(since, args.verdict, args.part, args.limit, args.overridden))
+            columns, what = export.INSPECTIONS, "inspections"
+            table = partial(export.table, lines=len(names) > 1 and args.line is None)
+            question = Question(since, args.verdict, args.part, args.line, args.limit, args.overridden)
+            asked = history(engine, question)
             rows = map(export.inspection, asked)
         with closing(asked):
             if args.csv or args.parquet:

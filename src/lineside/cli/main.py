@@ -37,7 +37,8 @@ VERBS = {  # verb: (module, what it does)
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, nothing fits, a promise asked for with
 `evaluate --max-escape` or `--confidence` not shown, an operating point contradicted by test) · 2 flags or
 settings, or a file that can not be used · 3 data · 4 bundle · 5 training · 6 source, sink or store · 7 an
-optional part is not installed · 130 Ctrl-C · 141 nobody read the answer to its end
+optional part is not installed · 8 the station halted: a person has to look · 130 Ctrl-C · 141 nobody read the
+answer to its end
 
 `train`, `combine`, and `evaluate` without those two say whether the bundle's own promise is shown, and end
 with 0 either way: its thresholds are as strict as its parts could show. `evaluate --json` has it as "verdict"."""

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     import queue
 
-    from lineside.errors import LineError
+    from lineside.errors import HaltError, LineError
     from lineside.line.messages import Finish, Inbox
     from lineside.line.open import work
     from lineside.line.summary import text
@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plain(summary), indent=1) if args.json else text(summary), file=out)
     finally:  # whoever leaves before the summary must not take the fault with him
         if summary.fault:
-            raise LineError(f"the line stopped, and rejected what was in flight: {summary.fault}")
+            kind = HaltError if summary.halted else LineError
+            raise kind(f"the line stopped, and rejected what was in flight: {summary.fault}")
     return 130 if summary.interrupted else 0
 
 

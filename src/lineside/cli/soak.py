@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from lineside import whole
     from lineside.bundle.folder import outside
     from lineside.cli.run import on_signal, opened_line
-    from lineside.errors import LineError, SettingsError
+    from lineside.errors import HaltError, LineError, SettingsError
     from lineside.line import soak_page
     from lineside.line.messages import Finish, Inbox
     from lineside.line.open import work
@@ -87,5 +87,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"report: {args.output} and {beside.name}" + (", soak.json in the bundle" if args.keep else ""), file=out)
     if found.fault:
-        raise LineError(f"the line stopped, and rejected what was in flight: {found.fault}")
+        kind = HaltError if found.summary.halted else LineError
+        raise kind(f"the line stopped, and rejected what was in flight: {found.fault}")
     return 0 if found.passed else 1

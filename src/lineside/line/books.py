@@ -19,7 +19,6 @@ from typing import Any
 from sqlalchemy import Engine
 
 from lineside import __version__
-from lineside.errors import SettingsError
 from lineside.line import note
 from lineside.line.courier import Courier
 from lineside.line.events import Changed, Result
@@ -27,7 +26,7 @@ from lineside.line.keeper import Pictures, open_keeper
 from lineside.line.pace import Pace
 from lineside.line.row import Flight, given, inspection, stages_ms
 from lineside.line.said import Said, Say
-from lineside.line.sink.durable import Durable
+from lineside.line.sink.durable import Durable, apart
 from lineside.line.sink.sink import Sink, Standing
 from lineside.line.source.frame import Frame
 from lineside.line.summary import Tally
@@ -37,6 +36,7 @@ from lineside.store.open import identity
 from lineside.store.outbox import Box
 from lineside.store.recorder import Recorder
 from lineside.store.records import Event, Inspection, Run, printable
+from lineside.store.release import deserted
 from lineside.store.takeover import take_over
 
 ROOM, ROOM_BYTES = 256, 256 * 2**20  # at most so many inspections, and bytes of their pictures, wait for the disk
@@ -63,8 +63,7 @@ class Books:
         self._named = products != (UNNAMED,)
         self._classes = {p: {v.name: v.models[p].manifest.classes for v in views} for p in products}
         self._durable = [sink for sink in sinks if isinstance(sink, Durable)]
-        if len({sink.key for sink in self._durable}) < len(self._durable):
-            raise SettingsError("two sinks have the same host and topic or path, and so the same outbox; leave one out")
+        apart([sink.key for sink in self._durable])
         self._immediate = [sink for sink in sinks if isinstance(sink, Sink)]
         who = f"{socket.gethostname()} {identity(store)}"
         self.couriers = [Courier(store, sink, who, say=say) for sink in self._durable]
@@ -81,6 +80,11 @@ class Books:
         the store or a sink takes nothing any more. LineError where the store or the pictures' folder can't be used."""
         self.room = room
         boxes = [Box(sink.key, sink.limit, sink.events) for sink in self._durable]
+        for key, found in deserted(self._store, [box.key for box in boxes]).items():
+            self._warn(
+                f"{found.count:,} results wait for {key}, to which no line sends; name it among the sinks, or if it "
+                f"will not come back: lineside forget STORE --sink {key} --who NAME --why TEXT"
+            )
         self.recorder = Recorder(
             self._store,
             self._row,
@@ -145,11 +149,12 @@ class Books:
 
 
 def run_row(
-    views: Sequence[View], product: str, pace: Pace, sinks: Sequence[Sink | Durable], gate_url: str | None
+    line: str, views: Sequence[View], product: str, pace: Pace, sinks: Sequence[Sink | Durable], gate_url: str | None
 ) -> Run:
     """Of several cameras or products: the first one's bundle by name, every one's in the settings."""
     model = views[0].models[product]
     settings: dict[str, Any] = {
+        "line": line,
         "deadline_ms": pace.deadline_ms,
         "max_fps": pace.max_fps,
         "parts": pace.parts,

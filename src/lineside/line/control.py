@@ -90,6 +90,7 @@ class Line:
         self.inspecting = threading.Event()  # whether parts are let in, where the line sets the pace
         self.finishing = False
         self.fault = ""  # why the line stopped by itself
+        self.halted = False  # that is: the station halted, and nobody can reset it
         self.last_ns = now_ns()  # of the last verdict
         self.max_behind_ms = 0.0
         self.alarms: list[Drifted] = []
@@ -275,8 +276,10 @@ class Line:
         else:
             self.inspecting.clear()
         self._changed(change, self._who)
-        by_itself = not self._who and not self._resettable and not self._over
-        if change.state == "error" or (change.state == "halted" and by_itself):  # the watchdog, rejects in a row
+        # By rejects in a row; the watchdog's is an error.
+        for_good = change.state == "halted" and not (self._who or self._resettable or self._over)
+        if change.state == "error" or for_good:
+            self.halted = for_good and not self.fault
             self.fault = self.fault or change.why
             self._leave()
 

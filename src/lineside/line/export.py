@@ -1,6 +1,6 @@
 """What the store holds, for others: as CSV, Parquet, JSON lines, or a table for a shell.
 
-Inspections have the columns of every sink, and four more with the last word of a person; events have their own.
+Inspections have the columns of every sink and five more, the last word of a person and the line; events have their own.
 """
 
 import json
@@ -18,7 +18,7 @@ from lineside.store.records import Event
 from lineside.terminal import shown
 
 GROUP = 10_000  # rows of a Parquet row group: what is in memory at once
-INSPECTIONS = (*COLUMNS, "override", "override_who", "override_why", "override_at")
+INSPECTIONS = (*COLUMNS, "override", "override_who", "override_why", "override_at", "line")
 EVENTS = EVENT_COLUMNS
 FLOATS = ("score", "margin", "decode_ms", "infer_ms", "decide_ms", "total_ms")
 TIMES = ("captured", "decided", "override_at", "at")
@@ -30,7 +30,7 @@ def inspection(found: Found) -> Row:
     said = found.override
     word = (said.detail["verdict"], said.who, said.detail["why"], said.at) if said else (None,) * 4
     own = (getattr(found.inspection, column) for column in COLUMNS)
-    return dict(zip(INSPECTIONS, (*own, *word), strict=True))
+    return dict(zip(INSPECTIONS, (*own, *word, found.line), strict=True))
 
 
 def event(one: Event) -> Row:
@@ -84,15 +84,16 @@ def json_lines(rows: Iterable[Row]) -> Iterator[str]:
         yield json.dumps({column: scalar(value) for column, value in row.items()}, allow_nan=False)
 
 
-def table(rows: Iterable[Row]) -> Iterator[str]:
-    """One line a part, for people."""
+def table(rows: Iterable[Row], lines: bool = False) -> Iterator[str]:
+    """One row a part, for people; lines: with the name of each one's line."""
     for raw in rows:
         row = _shown(raw)
         margin = "" if row["margin"] is None else f"{row['margin']:+.2f}"
         said = f"{raw['override']} by {raw['override_who']}: {raw['override_why']}" if raw["override"] else ""
         rest = shown(" ".join(f"{raw['detail']} {said and '→ ' + said}".split()))  # a person's lines are one here
+        whose = f"{row['line'] or '':<12} " if lines else ""
         yield (
-            f"{_when(row['decided'])}  {row['part_id']:<14} {row['verdict']:<7} {row['reason']:<10} "
+            f"{_when(row['decided'])}  {whose}{row['part_id']:<14} {row['verdict']:<7} {row['reason']:<10} "
             f"{row['label'] or '':<12} {margin:>7}  {row['id']}  {rest}"
         ).rstrip()
 

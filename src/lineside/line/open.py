@@ -3,7 +3,6 @@
 Models of all products are loaded at the start, so that a change of product costs no time.
 """
 
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -153,6 +152,7 @@ def work(
         it.views,
         [*it.sinks, *more],
         it.store,
+        name=settings.line,
         pace=pace,
         product=settings.first_product,
         autostart=settings.control.autostart,
@@ -171,10 +171,9 @@ def work(
 @contextmanager
 def told(settings: Settings) -> Iterator[tuple[Say, Window]]:
     """The line's log, and its metrics page if there is to be one: who speaks, and what is looked into."""
-    name = settings.name or socket.gethostname()
-    window = Window(name)
+    window = Window(settings.line)
     with ExitStack() as stack:
-        log = stack.enter_context(open_log(settings.log, name))
+        log = stack.enter_context(open_log(settings.log, settings.line))
         if settings.web.metrics is not None:
             from lineside.line.metrics import serve, tls_of
 

@@ -69,6 +69,7 @@ def run(
     sinks: Sequence[Sink | Durable],
     store: Store,
     *,
+    name: str = "line",
     pace: Pace = AFTER_EACH_OTHER,
     product: str | None = None,
     autostart: bool = True,
@@ -86,14 +87,14 @@ def run(
 ) -> Summary:
     """Run parts through the station until the cameras end, `pace.parts` have come, or Finish is put into the inbox.
 
-    views: one a camera, all with the same products. product: is prepared at the start; None: the first. autostart: and
-    inspected at once; if not, an order (messages.Asked) in the inbox starts it. resettable: such orders can come; a
-    station that halts by itself waits for one instead of ending the run. actuate is called for each part, in order, as
-    soon as its verdict is known; it must return at once, the next verdict waits for it. gate: an opened one is told
-    instead, and closed at the end; a source that came to its end is not closed. service, a manager of services, hears
-    the line's state, and that it is ready, alive, stopping. pictures: which are kept, and where. journal: the folder
-    for what is decided and not stored yet (store/journal.py), and of what a line that was killed has left there; None:
-    neither.
+    views: one a camera, all with the same products. name: of this line, in the store. product: is prepared at the
+    start; None: the first. autostart: and inspected at once; if not, an order (messages.Asked) in the inbox starts it.
+    resettable: such orders can come; a station that halts by itself waits for one instead of ending the run. actuate is
+    called for each part, in order, as soon as its verdict is known; it must return at once, the next verdict waits for
+    it. gate: an opened one is told instead, and closed at the end; a source that came to its end is not closed.
+    service, a manager of services, hears the line's state, and that it is ready, alive, stopping. pictures: which are
+    kept, and where. journal: the folder for what is decided and not stored yet (store/journal.py), and of what a line
+    that was killed has left there; None: neither.
     Drift stops nothing. say is told what happens, in any thread, and must return at once (line/log.py); window is where
     others look in while the line runs (line/snapshot.py). The summary's `fault` says why the line stopped by itself.
     SettingsError for a bundle that can accept nothing, and for max_fps of a camera that sets its own pace; LineError
@@ -118,10 +119,10 @@ def run(
     frames = {view.name: itertools.islice(view.source.frames, pace.parts) for view in views}
     first = {view.name: _first(view, frames[view.name]) for view in views}
 
-    row = run_row(views, product, pace, sinks, gate.url if gate else None)
+    row = run_row(name, views, product, pace, sinks, gate.url if gate else None)
     say(said.started(row))
     for view in views:
-        view.source.listen(say)
+        view.source.listen(say, None if pace.deadline_ms is None else pace.deadline_ms / 1e3)
     books = Books(row, views, sinks, store, journal=journal, say=say)
     if gate:
         gate.start(lost, say)
@@ -251,6 +252,7 @@ def run(
         lost=books.recorder.lost,
         interrupted=line.finishing,
         fault=line.fault or (gate.error if gate else "") or books.recorder.error or (HANGS if hangs else ""),
+        halted=line.halted,
         hangs=hangs,
         pictures=books.keeper.kept() if books.keeper else None,
         alarms=tuple(one.alarm for one in line.alarms),

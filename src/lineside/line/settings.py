@@ -5,6 +5,7 @@ Paths, also those in URLs, are relative to the file; a unit is part of a name. S
 file or environment variable that holds one (secret.py).
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,6 +127,11 @@ class Settings:
     def takes_orders(self) -> bool:
         """Whether somebody can tell the station what to do while it runs: at the desk, or through a sink."""
         return self.control.socket is not None or any(takes_orders(url) for url in self.sinks)
+
+    @property
+    def line(self) -> str:
+        """What this line is called in logs, metrics and the store."""
+        return self.name or socket.gethostname()
 
     @property
     def first_product(self) -> str:

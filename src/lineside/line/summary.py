@@ -46,9 +46,10 @@ class Summary:
     good: int
     escape: Estimate  # accepted bad parts
     overkill: Estimate  # rejected good parts
+    good_accepted: Estimate  # accepted good parts: the others were held or rejected
     held_good: int
     held_bad: int
-    learnt: int  # parts of known truth that the bundle has learnt: in none of the six numbers above
+    learnt: int  # parts of known truth that the bundle has learnt: in none of the seven numbers above
     again: int  # parts in those numbers that are further exposures of a part that had come before
     latency_ms: dict[str, Latency]  # by STAGES
     wire_ms: Latency | None  # verdict → confirmed by the gate's PLC; None: no gate
@@ -61,6 +62,7 @@ class Summary:
     lost: int  # verdicts given and not stored: 0 unless the store failed
     interrupted: bool
     fault: str  # why the line stopped by itself; "" if it did not
+    halted: bool  # that is: by rejects in a row, and nobody can reset it
     run_id: str
     alarms: tuple[Alarm, ...]  # of drift
     outboxes: "tuple[Sent, ...]" = ()  # of the durable sinks
@@ -128,6 +130,7 @@ class Tally:
         lost: int,
         interrupted: bool,
         fault: str,
+        halted: bool,
         source: dict[str, int],
         alarms: tuple[Alarm, ...] = (),
         wire: Latency | None = None,
@@ -149,6 +152,7 @@ class Tally:
             good=good,
             escape=self._rate(False, "accept"),
             overkill=self._rate(True, "reject"),
+            good_accepted=self._rate(True, "accept"),
             held_good=self.by_truth[True, "hold"],
             held_bad=self.by_truth[False, "hold"],
             learnt=self.learnt,
@@ -164,6 +168,7 @@ class Tally:
             lost=lost,
             interrupted=interrupted,
             fault=fault,
+            halted=halted,
             run_id=run_id,
             alarms=alarms,
             outboxes=outboxes,

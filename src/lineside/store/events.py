@@ -14,7 +14,7 @@ from lineside.store.chain import Link, append, run_of
 from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES, row
 from lineside.store.records import Event
-from lineside.store.tables import CHAIN, EVENT
+from lineside.store.tables import CHAIN, EVENT, RUN, line_name
 
 
 def write(connection: Connection, event: Event, keys: Sequence[str] = ()) -> None:
@@ -27,13 +27,21 @@ def write(connection: Connection, event: Event, keys: Sequence[str] = ()) -> Non
 
 
 def events(
-    engine: Engine, *, since: datetime | None = None, kind: str | None = None, limit: int | None = None
+    engine: Engine,
+    *,
+    since: datetime | None = None,
+    kind: str | None = None,
+    line: str | None = None,
+    limit: int | None = None,
 ) -> Generator[Event]:
-    """The events that are asked for, in the order of the store. None: no matter which; limit: the newest so many."""
+    """The events that are asked for, in the order of the store. None: no matter which; line: the name of the one in
+    whose runs they happened; limit: the newest so many."""
     query = select(EVENT).join(CHAIN, CHAIN.c.event_id == EVENT.c.id)
     if since is not None:
         query = query.where(EVENT.c.at >= since)
     if kind is not None:
         query = query.where(EVENT.c.kind == kind)
+    if line is not None:
+        query = query.join(RUN, RUN.c.id == EVENT.c.run_id).where(line_name == line)
     for found in in_order(engine, query, limit):
         yield Event(**{name: found[name] for name in NAMES[Event]})

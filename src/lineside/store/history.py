@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, func, select
 
 from lineside.errors import SettingsError
+from lineside.store.open import reading
 from lineside.store.override import KIND
 from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES
 from lineside.store.records import Event, Inspection
-from lineside.store.tables import CHAIN, EVENT, INSPECTION
+from lineside.store.tables import CHAIN, EVENT, INSPECTION, RUN, line_name
 
 AGO = re.compile(r"(\d+(?:\.\d+)?)(m|h|d)")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -28,6 +29,7 @@ class Question:
     since: datetime | None = None  # of the verdict; aware
     verdict: str | None = None  # the machine's
     part: str | None = None  # part id, whole
+    line: str | None = None  # its name
     limit: int | None = None  # the newest so many
     overridden: bool = False  # only those on which a person has given his word
 
@@ -36,6 +38,7 @@ class Question:
 class Found:
     inspection: Inspection
     override: Event | None  # the newest
+    line: str | None  # its name; None: of a version that did not store it
 
 
 def history(engine: Engine, question: Question) -> Generator[Found]:
@@ -51,8 +54,9 @@ def history(engine: Engine, question: Question) -> Generator[Found]:
         ),
     )
     query = (
-        select(INSPECTION, *(column.label(f"_{column.name}") for column in EVENT.columns))
+        select(INSPECTION, line_name.label("_line"), *(column.label(f"_{column.name}") for column in EVENT.columns))
         .join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
+        .join(RUN, RUN.c.id == INSPECTION.c.run_id)
         .join(words, words.c.subject == INSPECTION.c.id, isouter=not question.overridden)
         .outerjoin(word, word.c.place == words.c.place)
         .outerjoin(EVENT, EVENT.c.id == word.c.event_id)
@@ -63,9 +67,18 @@ def history(engine: Engine, question: Question) -> Generator[Found]:
         query = query.where(INSPECTION.c.verdict == question.verdict)
     if question.part is not None:
         query = query.where(INSPECTION.c.part_id == question.part)
+    if question.line is not None:
+        query = query.where(line_name == question.line)
     for row in in_order(engine, query, question.limit):
         said = Event(**{name: row[f"_{name}"] for name in NAMES[Event]}) if row["_id"] else None
-        yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said)
+        yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said, row["_line"])
+
+
+def lines(engine: Engine) -> list[str]:
+    """The names of the lines that have written to this store."""
+    with reading(engine) as connection:
+        named = connection.execute(select(line_name).distinct()).scalars()
+        return sorted(name for name in named if name is not None)
 
 
 def moment(text: str, now: datetime, flag: str = "--since") -> datetime:

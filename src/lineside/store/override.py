@@ -15,7 +15,7 @@ from lineside.errors import LineError, SettingsError
 from lineside.store.chain import one_writer
 from lineside.store.events import write
 from lineside.store.open import where, why
-from lineside.store.records import Event, printable
+from lineside.store.records import Event, signed
 from lineside.store.tables import CHAIN, EVENT, INSPECTION, OUTBOX, SINK
 
 KIND = "override"
@@ -35,10 +35,7 @@ def override(
 
     SettingsError where there is no such result, no name, no reason, or where this verdict holds already.
     """
-    who, reason = printable(who.strip()), printable(reason.strip())
-    for flag, value, example in (("--who", who, "'M. Ito, QA'"), ("--why", reason, "'burr is within drawing 4711'")):
-        if not value:
-            raise SettingsError(f"{flag}: is empty; an override needs it for the audit, such as {flag} {example}")
+    who, reason = signed(who, reason, "for an override", "'burr is within drawing 4711'")
     try:
         with engine.begin() as connection:
             one_writer(connection)  # of two persons at once the second is held against the first one's word

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from lineside.errors import SettingsError
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -108,3 +110,12 @@ class Event:
 def printable(text: str) -> str:
     """text as any database can hold it: stray bytes of a foreign file name become \\udcff and the like, NUL \\x00."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def signed(who: str, reason: str, what: str, example: str) -> tuple[str, str]:
+    """A person's name and reason as the store holds them; SettingsError where one is empty. what: is done by them."""
+    who, reason = printable(who.strip()), printable(reason.strip())
+    for flag, value, such in (("--who", who, "'M. Ito, QA'"), ("--why", reason, example)):
+        if not value:
+            raise SettingsError(f"{flag}: is empty; {what} the audit needs it, such as {flag} {such}")
+    return who, reason

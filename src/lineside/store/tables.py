@@ -60,6 +60,8 @@ RUN = Table(
     Column("settings", JSON, nullable=False),  # deadline, rate, sinks, engine, host
 )
 
+line_name = RUN.c.settings["line"].as_string()  # its name; null in runs of a version that did not store it
+
 INSPECTION = Table(
     "inspection",
     METADATA,
@@ -136,7 +138,8 @@ OUTBOX = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3, … for this sink, no gaps
     Column("inspection_id", String(32), ForeignKey("inspection.id")),  # exactly one of these two
     Column("event_id", String(32), ForeignKey("event.id")),
-    Column("closed", Utc),  # when the consumer acknowledged it, or wanted no events any more; null: not yet
+    # when the consumer acknowledged it, wanted no events any more, or was let go; null: not yet
+    Column("closed", Utc),
     UniqueConstraint("sink", "inspection_id"),
     UniqueConstraint("sink", "event_id"),
     Index("ix_outbox_inspection_id", "inspection_id"),

@@ -29,6 +29,14 @@ def test_a_clock_that_is_set_anew_delays_nobody_for_ever():
     assert [delay.of(k * 100 * MS, k * 100 * MS) for k in range(10, 20)] == [0] * 10
 
 
+def test_a_clock_that_is_set_back_a_little_makes_nobody_late_for_hours():
+    """By less than the camera's timeout: 100 ppm would take 2 h 47 min to forget one second."""
+    delay = Delay(5_000 * MS)
+    for k in range(10):
+        delay.of(k * 100 * MS, k * 100 * MS)
+    assert [delay.of(k * 100 * MS, (k * 100 - 1_000) * MS) for k in range(10, 20)] == [0] * 10
+
+
 def test_a_clock_that_counts_in_other_units_is_not_used():
     delay = Delay(5_000 * MS)
     found = [delay.of(k * 100 * MS, k * 100 * MS // 8) for k in range(1_000)]

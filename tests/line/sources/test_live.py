@@ -60,7 +60,7 @@ class Script:
         self.log.append("close")
 
 
-def play(device, n, said=None, **camera):
+def play(device, n, said=None, patience_s=None, **camera):
     devices = iter(device if isinstance(device, list) else [device])
 
     def open_device():
@@ -70,7 +70,7 @@ def play(device, n, said=None, **camera):
         return found
 
     source = live("script:", open_device, Camera(**camera))
-    source.listen(unheard if said is None else said.append)
+    source.listen(unheard if said is None else said.append, patience_s)
     frames, error = [], ""
     try:
         frames = list(itertools.islice(source.frames, n)) if n else []
@@ -177,6 +177,21 @@ def test_a_picture_that_comes_after_its_trigger_was_given_up_is_nobodys():
     assert (counts.delivered, counts.lost) == (1, 1)
     assert "no picture within 0.1 s (timeout_s) of its trigger" in frames[1].error
     assert device.log[:5] == ["start", "fire", "fire", "stop", "start"]
+
+
+def test_a_trigger_is_given_up_when_its_picture_would_be_too_late_for_its_part():
+    began = time.monotonic()
+    counts, frames, _ = play(Script([1] + [None] * 30), 2, trigger="software", timeout_s=60, patience_s=0.05)
+    assert time.monotonic() - began < 30
+    assert (counts.delivered, counts.lost) == (1, 1)
+    assert "no picture within 0.05 s (the deadline) of its trigger" in frames[1].error
+
+
+def test_while_a_camera_is_away_a_trigger_is_given_up_as_soon():
+    devices = [Script([1, LineError("pulled")]), *[LineError("still away")] * 1000]
+    counts, frames, _ = play(devices, 4, trigger="software", timeout_s=60, patience_s=0.05, reconnect_s=600)
+    assert (counts.delivered, counts.lost) == (1, 3)
+    assert all("the camera is away" in frame.error for frame in frames[2:])
 
 
 def test_a_picture_of_which_nobody_knows_whose_it_is_is_thrown_away():

@@ -8,10 +8,11 @@ has got is a Durable: told through the outbox.
 """
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from lineside.line.sink.durable import Durable
+from lineside.line.sink.durable import Durable, apart
 from lineside.line.sink.plant import NO_PLANT, Plant
 from lineside.line.sink.sink import Sink
 from lineside.line.url import split
@@ -24,12 +25,21 @@ SINKS = {  # scheme: module
     "stdout": "lineside.line.sink.stdout",
     "webhook": "lineside.line.sink.webhook",
 }
+DURABLE = ("mqtt", "webhook")  # told through an outbox; their connect talks to nobody
 
 
 def open_sink(url: str, bundle: Path | None = None, plant: Plant = NO_PLANT) -> Sink | Durable:
     """The sink of a URL such as csv:results.csv or stdout:; bundle: the path where nothing may be written."""
     scheme, where = split(url, SINKS, "sink", "csv:PATH")
     return importlib.import_module(SINKS[scheme]).connect(redact(url), where, bundle, plant)
+
+
+def look_apart(urls: Sequence[str]) -> str:
+    """That each durable sink has an outbox of its own, in a sentence; nobody is talked to. SettingsError where not."""
+    found = [open_sink(url) for url in urls if split(url, SINKS, "sink", "csv:PATH")[0] in DURABLE]
+    keys = [sink.key for sink in found if isinstance(sink, Durable)]
+    apart(keys)
+    return f"{len(keys)} with an outbox, each with its own"
 
 
 def takes_orders(url: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lineside.errors import SettingsError
 from lineside.store.outbox import Letter
 
 LIMIT = 100_000  # results that may wait for one consumer, unless the URL says otherwise
@@ -47,3 +48,11 @@ class Durable:
     window: int = 1  # results under way at once
     limit: int = LIMIT
     events: bool = False  # whether the consumer wants events too, and acknowledges them
+
+
+def apart(keys: Sequence[str]) -> None:
+    """SettingsError where two sinks would have one outbox."""
+    if twice := next((key for key in keys if keys.count(key) > 1), ""):
+        raise SettingsError(
+            f"two sinks have the same host and topic or path, and so the same outbox ({twice}); leave one out"
+        )

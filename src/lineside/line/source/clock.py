@@ -5,8 +5,9 @@ seen so far is the zero plus the quickest way; a frame that took longer was dela
 network, and was captured that much before its arrival. So a picture that waited can not pass for a fresh one.
 
 Crystals drift apart by up to 100 ppm, so the smallest difference may grow by that much. A camera whose clock is set
-anew would seem delayed for ever, so a delay longer than `longest_ns` starts the comparison afresh; a clock that needs
-that again and again (it counts in other units than it says) is not used any more.
+anew would seem delayed for ever, so a delay longer than `longest_ns`, or a stamp that is not after the one before,
+starts the comparison afresh; a clock that needs that again and again (it counts in other units than it says) is not
+used any more.
 """
 
 DRIFT = 1e-4
@@ -20,6 +21,7 @@ class Delay:
         self._longest_ns = longest_ns
         self._zero_ns: int | None = None
         self._seen_ns = self._starts = 0
+        self._stamp_ns: int | None = None
 
     def of(self, arrived_ns: int, camera_ns: int | None) -> int:
         """How many ns longer than the quickest frame this one took; 0 where the camera has no clock of use."""
@@ -27,8 +29,10 @@ class Delay:
             return 0
         difference = arrived_ns - camera_ns
         zero = difference if self._zero_ns is None else self._zero_ns + round((arrived_ns - self._seen_ns) * DRIFT)
-        if difference - zero > self._longest_ns:
+        set_back = self._stamp_ns is not None and camera_ns <= self._stamp_ns
+        if set_back or difference - zero > self._longest_ns:
             self._starts += 1
             zero = difference
+        self._stamp_ns = camera_ns
         self._zero_ns, self._seen_ns = min(difference, zero), arrived_ns
         return difference - self._zero_ns

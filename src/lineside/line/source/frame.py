@@ -12,7 +12,7 @@ free, hardware   the frames come when they come; asking waits for the next one.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -92,7 +92,14 @@ class Source:
     counts: Counts = field(default_factory=Counts)
     trigger: Literal["recorded", "software", "free", "hardware"] = "recorded"
     shape: tuple[int, int, int] | None = None  # of its pictures (H, W, 3), where they all have the same
-    listen: Callable[[Say], None] = lambda say: None  # who is told, from then on, that a camera is lost or back
+    listen: "Listen" = lambda say, patience_s=None: None
+
+
+class Listen(Protocol):
+    """Before the first frame. say: who is told, from then on, that a camera is lost or back. patience_s: for how long
+    after its trigger a picture is of any use; None: no matter how long."""
+
+    def __call__(self, say: Say, patience_s: float | None = None) -> None: ...
 
 
 def counted(frames: Iterator[Frame], counts: Counts) -> Iterator[Frame]:

@@ -6,8 +6,9 @@ incomplete  what came with holes in it has no picture, only the reason
 skipped     where BACKLOG pictures wait already (the line is slower than the camera), the next ones lose theirs
 late        a frame's time is its capture, not its reading (clock.py), so waiting counts against its deadline; one that
             comes after its trigger was given up is thrown away before the next trigger, never taken for its picture
-silence     free: for timeout_s: the camera is lost. software: one lost frame per trigger, and the camera is asked
-            whether it is there. hardware: no parts come, which is no failure; the camera is asked every PING_S anyway
+silence     free: for timeout_s: the camera is lost. software: one lost frame per trigger, after timeout_s or as soon as
+            its picture would come too late for the part's deadline, and the camera is asked whether it is
+            there. hardware: no parts come, which is no failure; the camera is asked every PING_S anyway
 lost        without reconnect_s the frames end with a LineError, which is a fault of the line. With it, opening is tried
             again, first after BACK_OFF_S[0], then with longer and longer pauses; until then a lost frame stands for
             each that ought to have come: at a free camera's own pace, for each software trigger, one for the whole
@@ -105,9 +106,11 @@ class _Pump:
         self._away: _Away | None = None
         self.counts = Counts()
         self._say: Say = unheard
+        self._patience_s = camera.timeout_s  # of a software trigger
 
-    def listen(self, say: Say) -> None:
+    def listen(self, say: Say, patience_s: float | None = None) -> None:
         self._say = say
+        self._patience_s = self._camera.timeout_s if patience_s is None else min(self._camera.timeout_s, patience_s)
 
     # ------------------------------------------------------------------------------------------- the line's side
 
@@ -205,9 +208,11 @@ class _Pump:
         grab: Grab | None = None
         try:
             device.fire()
-            while grab is None and not self._closing and self._now_ns() - fired_ns <= self._camera.timeout_s * 1e9:
-                self._beat_ns = self._now_ns()
-                grab = device.grab(min(POLL_S, self._camera.timeout_s))
+            left_s = self._patience_s
+            while grab is None and not self._closing and left_s > 0:
+                grab = device.grab(min(POLL_S, left_s))
+                self._beat_ns = now = self._now_ns()
+                left_s = self._patience_s - (now - fired_ns) / 1e9
         except Exception as error:
             self._answer("lost", f"the camera was lost while it took the picture: {self._sentence(error)}", fired_ns)
             raise
@@ -216,7 +221,8 @@ class _Pump:
         if grab is not None:
             self._heard(fired_ns)
         if grab is None:
-            self._answer("lost", f"no picture within {self._camera.timeout_s:g} s (timeout_s) of its trigger", fired_ns)
+            which = "timeout_s" if self._patience_s == self._camera.timeout_s else "the deadline"
+            self._answer("lost", f"no picture within {self._patience_s:g} s ({which}) of its trigger", fired_ns)
         elif grab.error:
             self._answer("incomplete", grab.error, fired_ns, grab.camera_ns)
             return grab.frame_id
@@ -321,7 +327,7 @@ class _Pump:
         self._beat_ns = now = self._now_ns()
         if self._camera.trigger == "software":
             with self._changed:
-                waits = self._asked_ns is not None and now - self._asked_ns > self._camera.timeout_s * 1e9
+                waits = self._asked_ns is not None and now - self._asked_ns > self._patience_s * 1e9
             if waits:
                 self._answer("lost", f"the camera is away ({away.why})", now)
         self._fill(away, now)
