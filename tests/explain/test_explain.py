@@ -174,6 +174,17 @@ def test_a_page_of_somebody_else_is_left_alone(bundle, picture, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
+def test_a_picture_of_somebody_else_is_left_alone(bundle, picture, tmp_path):
+    written = explain(subject(bundle), [picture], tmp_path / "out")
+    mine = written.pictures[0][1][0]
+    explain(subject(bundle), [picture], tmp_path / "out")  # its own it may replace
+    Image.new("RGB", (9, 9)).save(mine)
+    before = mine.read_bytes()
+    with pytest.raises(SettingsError, match="is there already, and not from `lineside explain`"):
+        explain(subject(bundle), [picture], tmp_path / "out")
+    assert mine.read_bytes() == before
+
+
 def test_the_verb(bundle, picture, tmp_path, capsys):
     assert main(["explain", str(bundle), str(picture), "-o", str(tmp_path / "o"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -17,7 +17,7 @@ from lineside.errors import PictureError, SettingsError
 from lineside.explain import deletion, first_layer
 from lineside.explain.activation import above_of, activation_map, default_stages
 from lineside.explain.features import strip
-from lineside.explain.heat import overlay, png
+from lineside.explain.heat import HEAD, is_ours, overlay, png
 from lineside.explain.page import Explained, render
 from lineside.explain.subject import Subject
 from lineside.nets.stages import outputs
@@ -118,6 +118,10 @@ def _write(folder: Path, subject: Subject, found: list[Explained], refused: list
 
 def _put(folder: Path, name: str, picture: np.ndarray) -> Path:
     path = folder / name
+    if path.is_file():
+        with path.open("rb") as file:
+            if not is_ours(file.read(HEAD)):
+                raise SettingsError(f"{path}: is there already, and not from `lineside explain`; name another folder")
     whole.write(path, png(picture))
     return path
 
