@@ -1,6 +1,5 @@
 """`lineside demo`: every command of the chain, with a training that is too short to be good."""
 
-
 from lineside.bundle.folder import open_bundle
 from lineside.cli import demo
 from lineside.cli.main import main

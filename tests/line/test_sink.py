@@ -2,6 +2,8 @@
 
 import csv
 import errno
+import importlib
+import inspect
 import io
 import json
 import re
@@ -11,7 +13,8 @@ import pytest
 
 from lineside.bundle.folder import open_bundle
 from lineside.errors import BundleError, LineError, SettingsError
-from lineside.line.sink.catalog import SINKS, open_sink
+from lineside.line.sink.catalog import DURABLE, SINKS, open_sink
+from lineside.line.sink.durable import Durable
 from lineside.line.sink.sink import COLUMNS
 from lineside.store.records import Inspection
 from tests.line.tiny import write_bundle
@@ -48,6 +51,8 @@ def inspection(sequence=1, **changed) -> Inspection:
 @pytest.mark.parametrize("scheme", SINKS)
 def test_every_sink_is_there(scheme):
     assert SINKS[scheme] == f"lineside.line.sink.{scheme}"
+    made = inspect.signature(importlib.import_module(SINKS[scheme]).connect).return_annotation
+    assert (scheme in DURABLE) == (made is Durable)
 
 
 def rows(path):

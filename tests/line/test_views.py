@@ -16,7 +16,7 @@ from lineside.line import halted
 from lineside.line.desk import CONNECTIONS, Desk, Request, send
 from lineside.line.events import Changed
 from lineside.line.halted import Reminder
-from lineside.line.messages import Asked, Finish, Reply
+from lineside.line.messages import Asked, Finish, Lost, Reply
 from lineside.line.pace import Pace
 from lineside.line.run import run
 from lineside.line.source.frame import Frame, Source
@@ -286,6 +286,25 @@ def test_a_halted_station_waits_for_a_person_and_goes_on(store, tmp_path):
 
 def test_a_station_that_nobody_can_reset_ends_the_run_with_its_reason(store):
     summary = run(only(stub(), Source("mem:", iter(frames(BLUE, BLUE, RED)), 3)), [], store, pace=Pace(halt_after=2))
+    assert summary.fault.startswith("2 rejects in a row")
+    assert summary.halted
+
+
+def test_a_fault_while_the_station_is_halted_for_good_does_not_hide_the_halt(store):
+    """A line that ends with a fault is started again by its service manager; one that halted is not."""
+    inbox = queue.SimpleQueue()
+
+    def say(one):
+        if one.event == "state" and "halted" in one.sentence:
+            inbox.put(Lost("the PLC is gone"))
+
+    def slowly():
+        yield from frames(BLUE, BLUE)
+        time.sleep(0.5)  # the camera is not closed yet
+
+    source = Source("mem:", slowly(), None)
+    summary = run(only(stub(), source), [], store, pace=Pace(halt_after=2), inbox=inbox, say=say)
+    assert [state for state in states(store) if state in ("halted", "error")][:2] == ["halted", "error"]
     assert summary.fault.startswith("2 rejects in a row")
     assert summary.halted
     assert summary.parts == 2

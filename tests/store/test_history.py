@@ -13,7 +13,8 @@ from lineside.cli.main import main
 from lineside.errors import SettingsError
 from lineside.store import paging
 from lineside.store.events import events
-from lineside.store.history import Question, history, lines, moment
+from lineside.store.history import Question, history, moment
+from lineside.store.lines import names
 from lineside.store.open import open_store
 from tests.store.rows import WHEN, a_run, event, inspection, record
 
@@ -45,14 +46,14 @@ def test_questions(path):
     assert asked(path, since=WHEN + timedelta(seconds=28)) == [28, 29, 30]
 
 
-def test_several_lines_in_one_store(each_store, capsys):
+def test_several_lines_in_one_store(each_store):
     """A run of a version that did not store its line's name has none."""
     for n, name in enumerate(("press-3", "press-4", None)):
         id = "abc"[n] * 32
         settings = {"deadline_ms": 50} | ({} if name is None else {"line": name})
         told = [inspection(1, id), event(n + 1, run_id=id)]
         record(each_store, told, run=replace(a_run(id), settings=settings))
-    assert lines(each_store) == ["press-3", "press-4"]
+    assert names(each_store) == ["press-3", "press-4"]
     assert [one.line for one in history(each_store, Question())] == ["press-3", "press-4", None]
     assert [one.inspection.run_id for one in history(each_store, Question(line="press-4"))] == ["b" * 32]
     assert [one.run_id for one in events(each_store, line="press-3")] == ["a" * 32]

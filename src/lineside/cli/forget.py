@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--before", metavar="TIME", help="2026-11-22T14:00+01:00 (or UTC), 12h, 90d")
     what.add_argument(
-        "--sink", metavar="URL", help="nothing is kept any more for this consumer, who will not come back"
+        "--sink", metavar="KEY", help="nothing is kept any more for this consumer, named as `history` does"
     )
     parser.add_argument("--who", metavar="NAME", default="", help="with --sink: who says so")
     parser.add_argument("--why", metavar="TEXT", default="", help="with --sink: the reason")

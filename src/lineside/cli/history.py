@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from lineside.errors import SettingsError
     from lineside.line import export
     from lineside.store.events import events
-    from lineside.store.history import Question, history, lines, moment
+    from lineside.store.history import Question, history, moment
+    from lineside.store.lines import names
     from lineside.store.open import open_store, reading
     from lineside.store.outbox import waiting
 
@@ -43,11 +44,10 @@ def run(args: argparse.Namespace) -> int:
     since = moment(args.since, datetime.now(UTC)) if args.since else None
     engine = open_store(args.store, make=False)
     try:
-        names = lines(engine)
-        if args.line is not None and args.line not in names:
-            raise SettingsError(
-                f"--line {args.line}: no such line has written here; there are: {', '.join(names) or '–'}"
-            )
+        lines = names(engine)
+        if args.line is not None and args.line not in lines:
+            there = f"there are: {', '.join(lines)}" if lines else "none has said its name"
+            raise SettingsError(f"--line {args.line}: no such line has written here; {there}")
         if args.events:
             kind = None if args.events == "all" else args.events
             columns, table, what = export.EVENTS, export.event_table, "events"
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             rows = map(export.event, asked)
         else:
             columns, what = export.INSPECTIONS, "inspections"
-            table = partial(export.table, lines=len(names) > 1 and args.line is None)
+            table = partial(export.table, lines=len(lines) > 1 and args.line is None)
             question = Question(since, args.verdict, args.part, args.line, args.limit, args.overridden)
             asked = history(engine, question)
             rows = map(export.inspection, asked)

@@ -31,7 +31,10 @@ VERBS = {  # verb: (module, what it does)
     "control": ("lineside.cli.control", "tell a running line what to do: product, stop, reset, master parts …"),
     "override": ("lineside.cli.override", "a person's word on a result, beside the machine's, with who and why"),
     "soak": ("lineside.cli.soak", "run the line for long, and report times, counts that must agree, growth"),
-    "forget": ("lineside.cli.forget", "delete old inspections that every consumer has acknowledged"),
+    "forget": (
+        "lineside.cli.forget",
+        "delete old inspections that all consumers have acknowledged; let a consumer go",
+    ),
     "history": ("lineside.cli.history", "what happened: inspections out of a store, as a table, CSV or Parquet"),
 }
 EXIT_CODES = """exit codes: 0 done · 1 an honest no (errors found, refused, nothing fits, a promise asked for with

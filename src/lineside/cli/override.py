@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         f"{args.result}: {detail['before']} → {detail['verdict']} (the machine: {detail['machine']}), {done.event.who}",
         *(f"{key}: waits in the outbox as event {done.event.id}; a line with this sink sends it" for key in done.told),
         *(
-            f"{key}: knows the result and is NOT told, it takes no events; add events=true to the sink's URL"
+            f"{key}: knows the result and is NOT told, it takes no events; if it was not let go, add events=true to "
+            "the sink's URL"
             for key in done.untold
         ),
     ]

@@ -8,6 +8,7 @@ All of it returns at once. Beside the line's threads work those of the recorder,
 entries in groups, of the keeper of pictures, and of a courier for each sink with an outbox.
 """
 
+import shlex
 import socket
 import uuid
 from collections import deque
@@ -32,7 +33,7 @@ from lineside.line.source.frame import Frame
 from lineside.line.summary import Tally
 from lineside.line.view import UNNAMED, View
 from lineside.store.journal import Journal
-from lineside.store.open import identity
+from lineside.store.open import identity, where
 from lineside.store.outbox import Box
 from lineside.store.recorder import Recorder
 from lineside.store.records import Event, Inspection, Run, printable
@@ -82,8 +83,9 @@ class Books:
         boxes = [Box(sink.key, sink.limit, sink.events) for sink in self._durable]
         for key, found in deserted(self._store, [box.key for box in boxes]).items():
             self._warn(
-                f"{found.count:,} results wait for {key}, to which no line sends; name it among the sinks, or if it "
-                f"will not come back: lineside forget STORE --sink {key} --who NAME --why TEXT"
+                f"{found.count:,} results and events wait for {key}, and no line sends to it now; start the one that "
+                f"does, or if this consumer will not come back: lineside forget {shlex.quote(where(self._store))} "
+                f"--sink {shlex.quote(key)} --who NAME --why TEXT"
             )
         self.recorder = Recorder(
             self._store,

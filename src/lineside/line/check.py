@@ -31,7 +31,7 @@ from lineside.line.metrics import place, tls_context, tls_of
 from lineside.line.open import outside_bundles, trusted
 from lineside.line.pace import OWN
 from lineside.line.settings import Settings
-from lineside.line.sink.catalog import look_apart, probe_sink
+from lineside.line.sink.catalog import durable, look_apart, probe_sink
 from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Frame, Source
 from lineside.line.tables import LineCamera, Web
@@ -68,8 +68,8 @@ def check(settings: Settings, *, now: Callable[[], datetime] = lambda: datetime.
     yield from _disk(settings)
     for url in settings.sinks:
         yield _one(f"sink {redact(url)}", lambda url=url: probe_sink(url, settings.first_bundle))
-    if len(settings.sinks) > 1:
-        yield _one("sinks", lambda: look_apart(settings.sinks))
+    if len(outboxes := durable(settings.sinks)) > 1:
+        yield _one("sinks", lambda: look_apart(outboxes))
     if settings.control.socket:
         yield _one(f"socket {settings.control.socket}", lambda: _folder_of(settings.control.socket or Path()))
     if settings.web.metrics:

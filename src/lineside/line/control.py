@@ -279,7 +279,7 @@ class Line:
         # By rejects in a row; the watchdog's is an error.
         for_good = change.state == "halted" and not (self._who or self._resettable or self._over)
         if change.state == "error" or for_good:
-            self.halted = for_good and not self.fault
+            self.halted = self.halted or (for_good and not self.fault)
             self.fault = self.fault or change.why
             self._leave()
 

@@ -122,7 +122,8 @@ def run(
     row = run_row(name, views, product, pace, sinks, gate.url if gate else None)
     say(said.started(row))
     for view in views:
-        view.source.listen(say, None if pace.deadline_ms is None else pace.deadline_ms / 1e3)
+        # By the clock the next part comes in any case; else the line would ask a camera that is away again and again.
+        view.source.listen(say, None if pace.max_fps is None or pace.deadline_ms is None else pace.deadline_ms / 1e3)
     books = Books(row, views, sinks, store, journal=journal, say=say)
     if gate:
         gate.start(lost, say)

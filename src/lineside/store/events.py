@@ -11,10 +11,11 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from lineside.store import outbox
 from lineside.store.chain import Link, append, run_of
+from lineside.store.lines import runs_of
 from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES, row
 from lineside.store.records import Event
-from lineside.store.tables import CHAIN, EVENT, RUN, line_name
+from lineside.store.tables import CHAIN, EVENT
 
 
 def write(connection: Connection, event: Event, keys: Sequence[str] = ()) -> None:
@@ -42,6 +43,6 @@ def events(
     if kind is not None:
         query = query.where(EVENT.c.kind == kind)
     if line is not None:
-        query = query.join(RUN, RUN.c.id == EVENT.c.run_id).where(line_name == line)
+        query = query.where(EVENT.c.run_id.in_(runs_of(engine, line)))
     for found in in_order(engine, query, limit):
         yield Event(**{name: found[name] for name in NAMES[Event]})

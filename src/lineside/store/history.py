@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, func, select
 
 from lineside.errors import SettingsError
-from lineside.store.open import reading
+from lineside.store.lines import runs_of
 from lineside.store.override import KIND
 from lineside.store.paging import in_order
 from lineside.store.recorder import NAMES
@@ -68,17 +68,10 @@ def history(engine: Engine, question: Question) -> Generator[Found]:
     if question.part is not None:
         query = query.where(INSPECTION.c.part_id == question.part)
     if question.line is not None:
-        query = query.where(line_name == question.line)
+        query = query.where(INSPECTION.c.run_id.in_(runs_of(engine, question.line)))
     for row in in_order(engine, query, question.limit):
         said = Event(**{name: row[f"_{name}"] for name in NAMES[Event]}) if row["_id"] else None
         yield Found(Inspection(**{name: row[name] for name in NAMES[Inspection]}), said, row["_line"])
-
-
-def lines(engine: Engine) -> list[str]:
-    """The names of the lines that have written to this store."""
-    with reading(engine) as connection:
-        named = connection.execute(select(line_name).distinct()).scalars()
-        return sorted(name for name in named if name is not None)
 
 
 def moment(text: str, now: datetime, flag: str = "--since") -> datetime:

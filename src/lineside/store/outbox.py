@@ -169,6 +169,9 @@ def _claim_file(engine: Engine, key: str) -> Claim | None:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LineError(f"{path}: can not be opened ({error.strerror}); the line needs it to send in order") from None
+    if os.geteuid() == 0:  # root's own would shut the line out, whose store it is
+        store = os.stat(identity(engine))
+        os.fchown(file, store.st_uid, store.st_gid)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

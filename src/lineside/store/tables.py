@@ -57,7 +57,7 @@ RUN = Table(
     Column("bundle", Text, nullable=False),  # path, as the user named it
     Column("source", Text, nullable=False),  # URL
     Column("lineside", Text, nullable=False),  # version
-    Column("settings", JSON, nullable=False),  # deadline, rate, sinks, engine, host
+    Column("settings", JSON, nullable=False),  # line, deadline, rate, sinks, engine
 )
 
 line_name = RUN.c.settings["line"].as_string()  # its name; null in runs of a version that did not store it

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from lineside.errors import LineError
-from lineside.store.chain import Link, run_hash
+from lineside.store.chain import Link, one_writer, run_hash
 from lineside.store.journal import Left, left, remove
 from lineside.store.open import where, why
-from lineside.store.outbox import enlist
+from lineside.store.outbox import Box, enlist
 from lineside.store.recorder import has, insert_all, row
 from lineside.store.records import Event, Inspection
-from lineside.store.tables import RUN
+from lineside.store.tables import EVENT, RUN
 
 
 def take_over(store: Engine, folder: Path, at: datetime) -> list[str]:
@@ -49,8 +49,10 @@ def _store(connection: Connection, one: Left, at: datetime) -> str:
         raise LineError("they are of a run that this store does not know")
     if run is None:
         return ""
-    for box in one.boxes:
-        enlist(connection, box)  # and one writer: what the store has is asked when no other takes it over
+    boxes = [box for box in one.boxes if not _let_go(connection, box, run["started"])]
+    for box in boxes:
+        enlist(connection, box)
+    one_writer(connection)  # what the store has is asked when no other takes it over
     records = [record for record in one.records if not has(connection, record)]
     if not records:
         return ""
@@ -59,8 +61,14 @@ def _store(connection: Connection, one: Left, at: datetime) -> str:
     event = Event(uuid.uuid4().hex, one.run_id, at, "recovered", "line", "", detail)
     of_run = run_hash(dict(run))
     links = [Link(type(record), of_run, row(record)) for record in (*records, event)]
-    insert_all(connection, links, one.boxes)
+    insert_all(connection, links, boxes)
     return (
         f"a line was killed before its last results were stored: {inspections} results and {len(records) - inspections}"
         " events are taken over from its journal"
     )
+
+
+def _let_go(connection: Connection, box: Box, since: datetime) -> bool:
+    """Whether a person has said since then that this consumer will not come back (release.py)."""
+    said = select(EVENT.c.detail).where(EVENT.c.subject == box.key, EVENT.c.kind == "outbox", EVENT.c.at >= since)
+    return any("why" in detail for detail in connection.execute(said).scalars())

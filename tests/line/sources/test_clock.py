@@ -37,6 +37,15 @@ def test_a_clock_that_is_set_back_a_little_makes_nobody_late_for_hours():
     assert [delay.of(k * 100 * MS, (k * 100 - 1_000) * MS) for k in range(10, 20)] == [0] * 10
 
 
+def test_a_clock_that_is_set_now_and_then_is_used_all_the_same():
+    """Once in 2,000 frames, twenty times; a frame that waited is still seen."""
+    delay = Delay(5_000 * MS)
+    for k in range(40_000):
+        behind = 10_000 * (k // 2_000)
+        delay.of(k * 100 * MS, (k * 100 - behind) * MS)
+    assert round(delay.of((40_000 * 100 + 300) * MS, (40_000 * 100 - behind) * MS) / MS) == 300
+
+
 def test_a_clock_that_counts_in_other_units_is_not_used():
     delay = Delay(5_000 * MS)
     found = [delay.of(k * 100 * MS, k * 100 * MS // 8) for k in range(1_000)]

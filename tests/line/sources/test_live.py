@@ -181,10 +181,37 @@ def test_a_picture_that_comes_after_its_trigger_was_given_up_is_nobodys():
 
 def test_a_trigger_is_given_up_when_its_picture_would_be_too_late_for_its_part():
     began = time.monotonic()
-    counts, frames, _ = play(Script([1] + [None] * 30), 2, trigger="software", timeout_s=60, patience_s=0.05)
+    device = Script([1] + [None] * 30)
+    counts, frames, _ = play(device, 2, trigger="software", timeout_s=60, patience_s=0.05)
     assert time.monotonic() - began < 30
     assert (counts.delivered, counts.lost) == (1, 1)
-    assert "no picture within 0.05 s (the deadline) of its trigger" in frames[1].error
+    assert "no picture within 0.05 s (deadline_ms) of its trigger" in frames[1].error
+    assert device.log == ["start", "fire", "fire", "stop", "close"]  # what comes late needs no start
+
+
+class Slow(Script):
+    """Its first picture after each start takes 0.2 s, as where a lamp or a link has to wake up."""
+
+    def start(self):
+        super().start()
+        self.slow, self.pictures = True, itertools.count(1)
+
+    def fire(self):
+        super().fire()
+        threading.Timer(0.2 if self.slow else 0.0, self.events.put, [next(self.pictures)]).start()
+        self.slow = False
+
+
+def test_a_picture_that_comes_after_its_parts_deadline_is_thrown_away_and_the_camera_goes_on():
+    """Started anew it would be slow again, and never deliver."""
+    device = Slow([])
+    counts, frames, _ = play(device, 12, trigger="software", timeout_s=60, patience_s=0.1)
+    lost = [bool(frame.error) for frame in frames]
+    assert lost[0]
+    assert not any(lost[3:])
+    assert counts.late == 1
+    assert device.log.count("start") == 1
+    assert "the picture of a trigger before has not come yet" in frames[1].error or not lost[1]
 
 
 def test_while_a_camera_is_away_a_trigger_is_given_up_as_soon():

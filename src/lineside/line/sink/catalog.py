@@ -9,9 +9,11 @@ has got is a Durable: told through the outbox.
 
 import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from lineside.errors import LinesideError
 from lineside.line.sink.durable import Durable, apart
 from lineside.line.sink.plant import NO_PLANT, Plant
 from lineside.line.sink.sink import Sink
@@ -34,10 +36,20 @@ def open_sink(url: str, bundle: Path | None = None, plant: Plant = NO_PLANT) -> 
     return importlib.import_module(SINKS[scheme]).connect(redact(url), where, bundle, plant)
 
 
+def durable(urls: Sequence[str]) -> list[str]:
+    """Those of these sinks that are told through an outbox."""
+    return [url for url in urls if split(url, SINKS, "sink", "csv:PATH")[0] in DURABLE]
+
+
 def look_apart(urls: Sequence[str]) -> str:
-    """That each durable sink has an outbox of its own, in a sentence; nobody is talked to. SettingsError where not."""
-    found = [open_sink(url) for url in urls if split(url, SINKS, "sink", "csv:PATH")[0] in DURABLE]
-    keys = [sink.key for sink in found if isinstance(sink, Durable)]
+    """That each of these durable sinks has an outbox of its own, in a sentence; nobody is talked to. SettingsError
+    where two share one; what is wrong with a sink by itself is probe_sink's."""
+    keys = []
+    for url in urls:
+        with suppress(LinesideError):
+            sink = open_sink(url)
+            assert isinstance(sink, Durable), "of DURABLE"
+            keys.append(sink.key)
     apart(keys)
     return f"{len(keys)} with an outbox, each with its own"
 

@@ -7,8 +7,9 @@ skipped     where BACKLOG pictures wait already (the line is slower than the cam
 late        a frame's time is its capture, not its reading (clock.py), so waiting counts against its deadline; one that
             comes after its trigger was given up is thrown away before the next trigger, never taken for its picture
 silence     free: for timeout_s: the camera is lost. software: one lost frame per trigger, after timeout_s or as soon as
-            its picture would come too late for the part's deadline, and the camera is asked whether it is
-            there. hardware: no parts come, which is no failure; the camera is asked every PING_S anyway
+            the picture would be of no use (listen's patience_s); then what comes late is thrown away, and only
+            after timeout_s the camera is asked whether it is there. hardware: no parts come, which is no failure; the
+            camera is asked every PING_S anyway
 lost        without reconnect_s the frames end with a LineError, which is a fault of the line. With it, opening is tried
             again, first after BACK_OFF_S[0], then with longer and longer pauses; until then a lost frame stands for
             each that ought to have come: at a free camera's own pace, for each software trigger, one for the whole
@@ -206,23 +207,33 @@ class _Pump:
         """One software trigger, and exactly one frame for it. The camera's last frame id."""
         fired_ns = self._now_ns()
         grab: Grab | None = None
+        given_up = False
         try:
             device.fire()
-            left_s = self._patience_s
-            while grab is None and not self._closing and left_s > 0:
-                grab = device.grab(min(POLL_S, left_s))
-                self._beat_ns = now = self._now_ns()
-                left_s = self._patience_s - (now - fired_ns) / 1e9
+            while grab is None and not self._closing and self._now_ns() - fired_ns <= self._camera.timeout_s * 1e9:
+                left_s = max(0, self._patience_s - (self._now_ns() - fired_ns) / 1e9)
+                grab = device.grab(POLL_S if given_up else min(POLL_S, left_s))
+                self._beat_ns = self._now_ns()
+                if grab is None and not given_up and self._beat_ns - fired_ns > self._patience_s * 1e9:
+                    self._answer("lost", self._too_late(), fired_ns)
+                    given_up = True
+                elif given_up:
+                    self._refuse("the picture of a trigger before has not come yet")
         except Exception as error:
-            self._answer("lost", f"the camera was lost while it took the picture: {self._sentence(error)}", fired_ns)
+            if not given_up:
+                why = f"the camera was lost while it took the picture: {self._sentence(error)}"
+                self._answer("lost", why, fired_ns)
             raise
         if self._closing:
             return last_id
         if grab is not None:
             self._heard(fired_ns)
+        if grab is not None and given_up:
+            self.counts.late += 1
+            return grab.frame_id
         if grab is None:
-            which = "timeout_s" if self._patience_s == self._camera.timeout_s else "the deadline"
-            self._answer("lost", f"no picture within {self._patience_s:g} s ({which}) of its trigger", fired_ns)
+            if not given_up:
+                self._answer("lost", self._too_late(), fired_ns)
         elif grab.error:
             self._answer("incomplete", grab.error, fired_ns, grab.camera_ns)
             return grab.frame_id
@@ -239,6 +250,10 @@ class _Pump:
         device.stop()
         device.start()
         return None
+
+    def _too_late(self) -> str:
+        which = "timeout_s" if self._patience_s == self._camera.timeout_s else "deadline_ms"
+        return f"no picture within {self._patience_s:g} s ({which}) of its trigger"
 
     def _take(self, device: Device, grab: Grab, last_id: int | None) -> int | None:
         """What a camera sent that runs by itself: first those that are missing before it. Its id."""
@@ -326,11 +341,16 @@ class _Pump:
         """Lost frames for what ought to have come by now."""
         self._beat_ns = now = self._now_ns()
         if self._camera.trigger == "software":
-            with self._changed:
-                waits = self._asked_ns is not None and now - self._asked_ns > self._patience_s * 1e9
-            if waits:
-                self._answer("lost", f"the camera is away ({away.why})", now)
+            self._refuse(f"the camera is away ({away.why})")
         self._fill(away, now)
+
+    def _refuse(self, why: str) -> None:
+        """A trigger that is not fired costs its part as soon as one that is."""
+        now = self._now_ns()
+        with self._changed:
+            waits = self._asked_ns is not None and now - self._asked_ns > self._patience_s * 1e9
+        if waits:
+            self._answer("lost", why, now)
 
     def _fill(self, away: "_Away", until_ns: int) -> None:
         """A free camera's lost frames at its own pace; one that ought to come just now may still come."""
