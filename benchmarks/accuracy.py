@@ -48,7 +48,7 @@ def measure(name: str, source: str, folder: Path) -> dict:
     without = ("--quarantine", str(left_out)) if left_out.exists() else ()
     if not bundle.exists():
         lineside("train", source, "-o", str(bundle), "--net", net, "--recipe", str(written), *accept, *without)
-    evaluated = json.loads(lineside("evaluate", str(bundle), source, "--json", *without))
+    evaluated = json.loads(lineside("evaluate", str(bundle), source, "--json", *without, contradicted=True))
     folder_of_run = bundle.with_name(bundle.name + ".run")
     run = json.loads((folder_of_run / "ended.json").read_text())
     steps_s = run["seconds"]

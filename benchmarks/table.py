@@ -43,7 +43,7 @@ def accuracy() -> list[str]:
             f"{row['pictures']['test']:,}",
             rate(found["test top-1"]),
             rate(found["test macro recall"]),
-            promise(row["operating_point"]),
+            promise(row["operating_point"], row.get("verdict")),
             among(found.get("test escape")),
             *(rate(found.get(f"test {name}")) for name in ("good accepted", "overkill", "hold")),
             f"{row['train_s']:.0f} s",
@@ -53,12 +53,13 @@ def accuracy() -> list[str]:
     return table(f"| {' | '.join((*what, 'overkill', 'held', 'training'))} |", lines)
 
 
-def promise(point: dict | None) -> str:
-    """≤ 1 %: shown; or what calibrate's bad parts do show."""
+def promise(point: dict | None, verdict: str | None) -> str:
+    """≤ 1 %: shown; or what calibrate's bad parts do show; and where test contradicts it."""
     if point is None:
         return "–"
     said = "shown" if point["shown"] else f"not shown; ≤ {100 * point['escape_bound']:.2g} % is"
-    return f"≤ {100 * point['max_escape']:g} %: {said}"
+    against = "; **contradicted by test**" if verdict == "contradicted" else ""
+    return f"≤ {100 * point['max_escape']:g} %: {said}{against}"
 
 
 def among(estimate: dict | None) -> str:
