@@ -65,20 +65,21 @@ def _release(engine: Engine, key: str, who: str, reason: str, at: datetime, new_
     still_open = (OUTBOX.c.sink == key, OUTBOX.c.closed.is_(None))
     with engine.begin() as connection:
         one_writer(connection)
-        found = select(func.count(OUTBOX.c.inspection_id), func.count(OUTBOX.c.event_id), func.max(OUTBOX.c.number))
-        results, events, last = connection.execute(found.where(*still_open)).one()
+        number = OUTBOX.c.number
+        found = select(
+            func.count(OUTBOX.c.inspection_id), func.count(OUTBOX.c.event_id), func.min(number), func.max(number)
+        )
+        results, events, first, last = connection.execute(found.where(*still_open)).one()
         # a person's later word on a result would wait for it, too
         connection.execute(update(SINK).where(SINK.c.key == key).values(events=False))
         detail = {"dropped": results + events, "results": results, "why": reason}
         event = Event(new_id, None, at, "outbox", who, key, detail)
         write(connection, event)
-    first = 0
-    while last is not None and first < last:
+    for begin in range(first or 0, (last or -1) + 1, BATCH):
         with engine.begin() as connection:
             one_writer(connection)
-            batch = (*still_open, OUTBOX.c.number > first, OUTBOX.c.number <= first + BATCH)
+            batch = (*still_open, number >= begin, number < begin + BATCH)
             connection.execute(update(OUTBOX).where(*batch).values(closed=at))
-        first += BATCH
     return Released(event, results, events)
 
 
