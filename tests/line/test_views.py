@@ -288,6 +288,7 @@ def test_a_station_that_nobody_can_reset_ends_the_run_with_its_reason(store):
     summary = run(only(stub(), Source("mem:", iter(frames(BLUE, BLUE, RED)), 3)), [], store, pace=Pace(halt_after=2))
     assert summary.fault.startswith("2 rejects in a row")
     assert summary.halted
+    assert summary.parts == 2
 
 
 def test_a_fault_while_the_station_is_halted_for_good_does_not_hide_the_halt(store):

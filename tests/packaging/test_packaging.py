@@ -61,9 +61,8 @@ def test_the_unit_is_exposed_no_more_than_it_was(made):
 
 def test_the_units_times_are_those_of_the_program():
     assert int(setting("TimeoutStopSec")) == STOP_S > BELT_S + CLOSE_S
-    assert (
-        setting("RestartPreventExitStatus") == "2 3 4 7 8"
-    )  # errors.py: settings, data, bundle, a missing extra, a halt
+    # errors.py: settings, data, bundle, a missing extra, a halt
+    assert setting("RestartPreventExitStatus") == "2 3 4 7 8"
     assert setting("SuccessExitStatus") == "130"
     assert f"--stop-timeout {STOP_S} " in IN_CONTAINER.read_text()
     assert f"--time {STOP_S} " in IN_CONTAINER.read_text()
