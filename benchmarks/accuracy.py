@@ -36,18 +36,24 @@ def lineside(*args: str, contradicted: bool = False) -> str:
     return done.stdout
 
 
-def measure(name: str, source: str, folder: Path) -> dict:
+def asked(name: str, source: str, folder: Path) -> tuple[str, list[str], list[str]]:
+    """The data of a case, what `train` is asked for beside it, and what `check` found that is to be left out."""
     data, net, recipe = CASES[name]
-    bundle, written = folder / f"{name.replace(', ', '-')}.bundle", folder / f"{name.replace(', ', '-')}.toml"
+    written, left_out = folder / f"{name.replace(', ', '-')}.toml", folder / f"{data}.quarantine.csv"
     if data == "fashion-mnist":
         source = str(Path(source) / "fashion.csv")
     written.write_text(recipe)
-    accept = [word for one in real_data.ACCEPT[data] for word in ("--accept", one)]
-    left_out = folder / f"{data}.quarantine.csv"
     lineside("check", source, "--quarantine", str(left_out))  # Fashion-MNIST has pictures of train in its test part
-    without = ("--quarantine", str(left_out)) if left_out.exists() else ()
+    accept = [word for one in real_data.ACCEPT[data] for word in ("--accept", one)]
+    without = ["--quarantine", str(left_out)] if left_out.exists() else []
+    return source, ["--net", net, "--recipe", str(written), *accept], without
+
+
+def measure(name: str, source: str, folder: Path) -> dict:
+    source, flags, without = asked(name, source, folder)
+    bundle = folder / f"{name.replace(', ', '-')}.bundle"
     if not bundle.exists():
-        lineside("train", source, "-o", str(bundle), "--net", net, "--recipe", str(written), *accept, *without)
+        lineside("train", source, "-o", str(bundle), *flags, *without)
     evaluated = json.loads(lineside("evaluate", str(bundle), source, "--json", *without, contradicted=True))
     folder_of_run = bundle.with_name(bundle.name + ".run")
     run = json.loads((folder_of_run / "ended.json").read_text())
@@ -58,7 +64,7 @@ def measure(name: str, source: str, folder: Path) -> dict:
         evaluated.pop(place)
     row = {
         "data": name,
-        "recipe": recipe,
+        "recipe": CASES[name][2],
         "train_s": round(sum(run["seconds"].values()), 1),
         "steps_s": run["seconds"],
         **evaluated,

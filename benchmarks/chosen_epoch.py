@@ -64,11 +64,8 @@ def trained(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray
     from lineside.cli.main import main as lineside
     from lineside.evidence.calibration import calibrated_nll
 
-    data, net, recipe = accuracy.CASES[name]
-    source, bundle, written = real_data.prepare(data, folder), folder / "one.bundle", folder / "one.toml"
-    written.write_text(recipe)
-    source = str(Path(source) / "fashion.csv") if data == "fashion-mnist" else source
-    accept = [word for one in real_data.ACCEPT[data] for word in ("--accept", one)]
+    data, bundle = accuracy.CASES[name][0], folder / "one.bundle"
+    source, flags, without = accuracy.asked(name, real_data.prepare(data, folder), folder)
     kept: list[np.ndarray] = []
     facts: list[np.ndarray] = []
 
@@ -77,13 +74,10 @@ def trained(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray
         facts[:] = [labels, weights]
         return calibrated_nll(logits, labels, weights)
 
-    without = folder / "quarantine.csv"
-    lineside(["check", source, "--quarantine", str(without)])
-    listed = ["--quarantine", str(without)] if without.exists() else []
-    asked = ["train", source, "-o", str(bundle), "--net", net, "--recipe", str(written), *accept, *listed]
+    command = ["train", source, "-o", str(bundle), *flags, *without]
     with patch("lineside.learn.loop.calibrated_nll", seen):
-        if code := lineside(asked):
-            raise SystemExit(f"lineside {' '.join(asked)} ended with {code}")
+        if code := lineside(command):
+            raise SystemExit(f"lineside {' '.join(command)} ended with {code}")
     classes = open_bundle(bundle).manifest.classes
     passing = tuple(classes.index(one) for one in real_data.ACCEPT[data]) or tuple(range(len(classes)))
     return np.stack(kept), facts[0], facts[1], passing

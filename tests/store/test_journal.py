@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from sqlalchemy import select
 
 from lineside.cli.main import main
 from lineside.store import journal as journals
+from lineside.store.audit import audit
 from lineside.store.events import events
 from lineside.store.history import Question, history
 from lineside.store.journal import Journal, left, memory
 from lineside.store.open import open_store, where
-from lineside.store.outbox import Box, page
+from lineside.store.outbox import Box, close, page
 from lineside.store.recorder import Recorder
 from lineside.store.records import Given
+from lineside.store.retention import forget
 from lineside.store.tables import CHAIN
 from lineside.store.takeover import take_over
 from tests.store.rows import WHEN, a_run, event, inspection
@@ -54,6 +57,11 @@ def killed(store, folder, records, committed=()) -> Path:
     return path
 
 
+def acknowledged(store, count: int) -> None:
+    with store.begin() as connection:
+        close(connection, BOX.key, range(1, count + 1), WHEN)
+
+
 def test_what_a_dead_line_left_is_stored_once_in_order_and_told(each_store, folder):
     store = each_store
     path = killed(store, folder, [given(2, **ODD), event(7), given(3)], committed=[inspection(1)])
@@ -73,6 +81,30 @@ def test_what_a_dead_line_left_is_stored_once_in_order_and_told(each_store, fold
     ]  # fmt: skip
     assert main(["verify", "--store", where(store)]) == 0
     assert take_over(store, folder, WHEN) == []
+
+
+def test_what_was_deleted_is_not_brought_back(each_store, folder):
+    """`lineside forget` before the next start: a killed line's journal holds what was stored, told and deleted."""
+    store = each_store
+    records = [given(1), event(1), given(2), given(3), event(2), given(4), event(3)]
+    killed(store, folder, records, committed=[inspection(1), event(1), inspection(2), inspection(3), event(2)])
+    acknowledged(store, 5)
+    assert forget(store, WHEN + timedelta(seconds=3), WHEN).inspections == 2
+    (sentence,) = take_over(store, folder, WHEN)
+    assert "1 results and 1 events are taken over" in sentence
+    assert sorted(one.inspection.sequence for one in history(store, Question())) == [3, 4]
+    assert [one.id for one in events(store) if one.kind == "drift"] == [event(2).id, event(3).id]
+    assert audit(store).broken is None
+
+
+def test_where_all_was_deleted_only_what_came_later_is_taken_over(each_store, folder):
+    store = each_store
+    killed(store, folder, [given(2), given(3), event(2), given(4)], committed=[inspection(1), inspection(2), event(1)])
+    acknowledged(store, 3)
+    assert forget(store, WHEN + timedelta(days=1), WHEN).inspections == 2
+    take_over(store, folder, WHEN)
+    assert sorted(one.inspection.sequence for one in history(store, Question())) == [3, 4]
+    assert [one.id for one in events(store) if one.kind == "drift"] == [event(2).id]
 
 
 def test_a_torn_last_line_costs_no_other(store, folder):
@@ -203,6 +235,7 @@ from lineside.store.journal import Journal
 from lineside.store.open import open_store, where
 from lineside.store.recorder import Recorder
 from lineside.store.records import Given
+from lineside.store.retention import forget
 from tests.store.test_journal import given
 from tests.store.rows import a_run
 store = open_store(Path(sys.argv[1]))

@@ -2,20 +2,21 @@
 
 Only a whole beginning of the hash chain can go, or it would not fit any more: from the oldest on, until the first that
 is too young or that a consumer has not acknowledged yet. Where the chain begins then is kept in `anchor`, with the hash
-of the last that was deleted, so that `lineside verify --store` goes on from there. Runs stay. SQLite gives the space of
-deleted rows to new ones; the file does not shrink. Pictures of which no inspection speaks any more go after them
-(pictures.py).
+of the last that was deleted, so that `lineside verify --store` goes on from there. Runs stay, and say up to where they
+were deleted: the journal of a line that was killed may still hold the same, and must not bring it back. SQLite gives
+the space of deleted rows to new ones; the file does not shrink. Pictures of which no inspection speaks any more go
+after them (pictures.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from lineside.store.chain import one_writer
 from lineside.store.open import reading
-from lineside.store.tables import ANCHOR, CHAIN, EVENT, INSPECTION, OUTBOX, SHOWN
+from lineside.store.tables import ANCHOR, CHAIN, EVENT, INSPECTION, OUTBOX, RUN, SHOWN
 
 BATCH = 2000  # places a transaction: the line that writes meanwhile must not wait for long
 
@@ -69,6 +70,7 @@ def _batch(engine: Engine, last: int, now: datetime) -> tuple[int, int]:
         links = connection.execute(select(CHAIN.c.inspection_id, CHAIN.c.event_id).where(CHAIN.c.place <= last)).all()
         inspections = [link.inspection_id for link in links if link.inspection_id is not None]
         events = [link.event_id for link in links if link.event_id is not None]
+        _say(connection, last)
         # what refers to a row goes first
         connection.execute(delete(OUTBOX).where(OUTBOX.c.inspection_id.in_(inspections)))
         connection.execute(delete(OUTBOX).where(OUTBOX.c.event_id.in_(events)))
@@ -81,3 +83,23 @@ def _batch(engine: Engine, last: int, now: datetime) -> tuple[int, int]:
         anchor = {"place": last, "hash": hashed, "at": now, "inspections": int(before) + len(inspections)}
         connection.execute(insert(ANCHOR), anchor)
     return len(inspections), len(events)
+
+
+def _say(connection: Connection, last: int) -> None:
+    """At each run: what of it goes with the chain up to this place."""
+    inspections = (
+        select(INSPECTION.c.run_id, func.max(INSPECTION.c.sequence))
+        .join(CHAIN, CHAIN.c.inspection_id == INSPECTION.c.id)
+        .where(CHAIN.c.place <= last)
+        .group_by(INSPECTION.c.run_id)
+    )
+    for run, sequence in connection.execute(inspections):
+        connection.execute(update(RUN).where(RUN.c.id == run).values(forgotten=sequence))
+    events = (
+        select(EVENT.c.run_id, EVENT.c.id)
+        .join(CHAIN, CHAIN.c.event_id == EVENT.c.id)
+        .where(CHAIN.c.place <= last, EVENT.c.run_id.is_not(None))
+        .order_by(CHAIN.c.place)
+    )
+    for run, event in {found.run_id: found.id for found in connection.execute(events)}.items():  # the last of each
+        connection.execute(update(RUN).where(RUN.c.id == run).values(forgotten_event=event))

@@ -36,7 +36,7 @@ from sqlalchemy import (
 
 from lineside.store.utc import Utc
 
-VERSION = 4  # of the tables; in SQLite's user_version, and the newest migration
+VERSION = 5  # of the tables; in SQLite's user_version, and the newest migration
 
 METADATA = MetaData(
     naming_convention={
@@ -58,6 +58,9 @@ RUN = Table(
     Column("source", Text, nullable=False),  # URL
     Column("lineside", Text, nullable=False),  # version
     Column("settings", JSON, nullable=False),  # line, deadline, rate, sinks, engine
+    # what was deleted of it (retention.py): a killed line's journal may still hold it, and must not bring it back
+    Column("forgotten", Integer, nullable=False, server_default=text("0")),  # the highest sequence; 0: nothing yet
+    Column("forgotten_event", String(32)),  # the last event; null: none yet
 )
 
 line_name = RUN.c.settings["line"].as_string()  # its name; null in runs of a version that did not store it
