@@ -46,7 +46,7 @@ def broken(own: float, epochs: int, repeats: int = 2000) -> float:
         losses = [np.logaddexp(0, bad).mean() + np.logaddexp(0, -good).mean() for bad, good in tried]
         threshold = tried[int(np.argmin(losses))][0].max()
         count += norm.sf((threshold + MEAN) / SPREAD) > PROMISE
-    return count / repeats
+    return float(count / repeats)
 
 
 def simulated() -> list[dict]:

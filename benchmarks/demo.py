@@ -34,15 +34,14 @@ def run(folder: Path) -> tuple[float, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=1, choices=range(1, 100), metavar="N")
     args = parser.parse_args()
-    seconds: list[float] = []
     with tempfile.TemporaryDirectory() as temporary:
-        for n in range(args.runs):
-            took, said = run(folder := Path(temporary) / str(n))
-            seconds.append(round(took, 1))
-            print(f"{took:.0f} s", *said, sep="\n", flush=True)
-        manifest = open_bundle(next(folder.glob("*.bundle"))).manifest
+        folders = [Path(temporary) / str(n) for n in range(args.runs)]
+        runs = [run(folder) for folder in folders]
+        manifest = open_bundle(next(folders[-1].glob("*.bundle"))).manifest
+    seconds, said = [round(took, 1) for took, _ in runs], runs[-1][1]
+    print(seconds, *said, sep="\n")
     row = {"seconds": seconds, "median_s": median(seconds), "n": len(seconds), "said": said}
     row["metrics"] = {name: plain(value) for name, value in manifest.metrics.items()}
     print(record.write("demo", "lineside demo, whole process", [row], ("torch", "onnxruntime")))
