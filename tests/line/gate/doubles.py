@@ -104,4 +104,4 @@ class Fake:
             self.log.append(("beat", n, state))
             self.then("beat")
 
-        return Wire("fake:", count, tell, rest, beat, lambda: self.log.append("close"), self.encoder)
+        return Wire("fake:", count, lambda: (0, 0), tell, rest, beat, lambda: self.log.append("close"), self.encoder)

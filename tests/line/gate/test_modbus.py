@@ -209,6 +209,22 @@ os.kill(os.getpid(), 9)
     assert seen[-1]["passes"]
 
 
+def test_a_second_line_at_the_same_gate_is_refused_and_the_first_goes_on(tmp_path):
+    with plc(tmp_path) as double:
+        url = f"modbus://127.0.0.1:{double.port}?{SLOW}"
+        gate = open_gate(url)
+        gate.start(pytest.fail)
+        written = len(double.coils())
+        with pytest.raises(LineError, match="another line tells this PLC its verdicts"):
+            open_gate(url)
+        assert len(double.coils()) == written
+        open_gate(f"{url}&coil=10&register=16").close("stopped")  # a place of its own
+        gate.actuate(Part("a", 1), "accept", "decided", 0)
+        until(lambda: gate.confirmed == 1)
+        gate.close("stopped")
+        open_gate(url).close("stopped")
+
+
 def test_the_inbox_hears_of_it(tmp_path):
     heard = queue.SimpleQueue()
     with plc(tmp_path) as double:

@@ -78,6 +78,17 @@ def test_pass_is_on_while_an_accepted_part_passes():
         assert bytes(memory)[0] == 0b01
 
 
+def test_a_second_line_at_the_same_block_is_refused():
+    with plc() as (_, memory, port):
+        gate = open_gate(f"s7://127.0.0.1:{port}?{SLOW}")
+        gate.start(pytest.fail)
+        with pytest.raises(LineError, match="another line tells this PLC its verdicts"):
+            open_gate(f"s7://127.0.0.1:{port}?{SLOW}")
+        gate.close("stopped")
+        assert memory[24] == 2
+        open_gate(f"s7://127.0.0.1:{port}?{SLOW}").close("stopped")
+
+
 def test_the_protocols_own_counter_wraps():
     """Its reference numbers have 16 bits, and a heartbeat uses one four times a second: 4.5 hours."""
     from snap7.client import Client

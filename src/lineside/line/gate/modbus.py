@@ -125,6 +125,10 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
             raise LineError(f"{url}: {what}: the PLC sent {len(found.registers)} registers, not {n}")
         return found.registers
 
+    def heard() -> tuple[int, int]:
+        beats, state = read("heartbeat", given.register + HEARTBEAT, 2)
+        return beats, state
+
     def encoder() -> int:
         high, low = read("encoder", given.encoder, 2)
         return high << 16 | low
@@ -134,4 +138,4 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
     except LineError:
         client.close()
         raise
-    return Wire(url, count, tell, lambda: coils(False), beat, client.close, encoder), given
+    return Wire(url, count, heard, tell, lambda: coils(False), beat, client.close, encoder), given

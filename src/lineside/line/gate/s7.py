@@ -137,6 +137,7 @@ def connect(url: str, where: str) -> tuple[Wire, Timing]:
     return Wire(
         url,
         count,
+        lambda: divmod(read("heartbeat", given.db, given.offset + HEARTBEAT, 3), 2**8),
         lambda telegram: write("verdict", 0, block(telegram)),
         lambda: write("rest", 0, bytes([REJECT_BITS])),
         beat,

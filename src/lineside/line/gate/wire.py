@@ -35,6 +35,7 @@ STATES = {  # 0: never started
     "single": 9,
     "continuous": 10,
 }
+ENDED = (0, STATES["stopped"], STATES["fault"])  # nobody tells the PLC anything, or ever has
 PASSING = ("running", "ready", "single", "continuous")  # in every other state no part passes, whatever was decided
 
 
@@ -92,6 +93,7 @@ class Wire:
 
     url: str
     count: int  # what the PLC holds: the next verdict has the next one
+    heard: Callable[[], tuple[int, int]]  # what the PLC holds of the heartbeat: its count and state
     tell: Callable[[Telegram], None]
     rest: Callable[[], None]  # REJECT on, PASS off
     beat: Callable[[int, int], None]  # heartbeat (0 … 65535), state
