@@ -324,3 +324,10 @@ def test_a_line_that_halted_and_that_nobody_can_reset_has_an_exit_code_of_its_ow
     assert done.returncode == 8, done.stderr
     assert "2 rejects in a row: look at the process" in done.stderr
     assert json.loads(done.stdout)["halted"]
+
+
+def test_a_bundle_that_only_sorts_is_refused_before_anything_is_opened_or_made(shop, capsys):
+    write_bundle(shop / "sorts.bundle", accept=(), operating_point=None)
+    assert main(["run", str(shop / "sorts.bundle"), "--source", f"folder:{shop / 'nowhere'}"]) == 2
+    assert "this bundle sorts only" in capsys.readouterr().err
+    assert not (shop / "sorts.bundle.db").exists()

@@ -157,3 +157,13 @@ def test_it_is_read_in_pages_and_holds_no_transaction_between_them(path, monkeyp
         assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
     assert [first, *(one.inspection.sequence for one in found)] == list(range(31 - (limit or 30), 31))
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [((), "no inspections\n"), (("--json",), "no inspections\n"), (("--events", "all"), "no events\n")],
+)
+def test_a_store_without_anything_says_so(tmp_path, capsys, flags, says):
+    open_store(tmp_path / "new.db").dispose()
+    assert main(["history", str(tmp_path / "new.db"), *flags]) == 0
+    assert capsys.readouterr() == ("", says)

@@ -190,5 +190,5 @@ def test_no_store_in_the_database_and_one_that_is_too_new(url, capsys):
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0099'")
     engine.dispose()
-    with pytest.raises(LineError, match="has version 99, this program knows 4"):
+    with pytest.raises(LineError, match=f"has version 99, this program knows {VERSION}"):
         open_store(url)

@@ -64,8 +64,12 @@ def run(args: argparse.Namespace) -> int:
                 write, path = (export.write_csv, args.csv) if args.csv else (export.write_parquet, args.parquet)
                 print(f"{path}: {write(rows, columns, path):,} {what}", file=sys.stderr)
             else:
+                empty = True
                 for line in export.json_lines(rows) if args.json else table(rows):
                     print(line)
+                    empty = False
+                if empty:
+                    print(f"no {what}", file=sys.stderr)
         with reading(engine) as connection:
             for key, pending in waiting(connection).items():
                 print(f"{pending.count:,} results wait in the outbox for {key}", file=sys.stderr)

@@ -142,7 +142,7 @@ def train(
         log(state.history[-1] | {"rate": optimiser.param_groups[-1]["lr"]})
         state.epoch_loss = 0.0
         if epoch + 1 == recipe.epochs:
-            state.ended = f"all {recipe.epochs} epochs done"
+            state.ended = "the only epoch done" if recipe.epochs == 1 else f"all {recipe.epochs} epochs done"
         elif epoch + 1 - max(state.best_epoch, recipe.epochs // 2) >= recipe.patience:
             state.ended = f"no lower calibrate loss in {recipe.patience} epochs"
         if ranks.first:

@@ -15,6 +15,7 @@ from lineside.bundle.samples import Sample
 from lineside.bundle.verify import compare, samples_of
 from lineside.data.picture import decode
 from lineside.errors import BundleError, LineError, PictureError, SettingsError
+from lineside.evidence.operating import OperatingPoint
 from lineside.line.events import ENGINE, UNREADABLE, Answered, Failed, Part
 from lineside.line.source.frame import Frame
 from lineside.tasks.classify.decode import Decision, decider
@@ -35,15 +36,20 @@ class Answer:
     picture: np.ndarray | None = None  # (H, W, 3) uint8: what was decided on; not kept
 
 
-def answerer(model: Model, now_ns: Callable[[], int], camera: str = "") -> Callable[[Frame], Answer]:
-    """answer(frame) for a camera, by a bundle that can accept; SettingsError with the remedy for one that can not."""
+def point_of(model: Model) -> OperatingPoint:
+    """Where the model accepts, holds and rejects; SettingsError for one that can accept nothing."""
     manifest = model.manifest
     if not manifest.accept or manifest.operating_point is None:
         raise SettingsError(
             f"{model.path}: this bundle sorts only: it says of no class that it may pass, so the station could accept "
             f"nothing; train it with: lineside train DATA -o {model.path} --accept CLASS --max-escape 0.01"
         )
-    decide = decider(manifest.classes, manifest.accept, manifest.operating_point)
+    return manifest.operating_point
+
+
+def answerer(model: Model, now_ns: Callable[[], int], camera: str = "") -> Callable[[Frame], Answer]:
+    """answer(frame) for a camera, by a bundle that can accept; SettingsError with the remedy for one that can not."""
+    decide = decider(model.manifest.classes, model.manifest.accept, point_of(model))
 
     def answer(frame: Frame) -> Answer:
         part = Part(frame.part_id, frame.sequence)

@@ -8,6 +8,7 @@ import numpy as np
 from lineside.bundle.folder import Bundle, steady
 from lineside.bundle.model import Model, choose, opened
 from lineside.evidence.drift import Detector
+from lineside.line.decide import point_of
 from lineside.line.drift import CALIBRATE, detector
 from lineside.line.source.catalog import open_source
 from lineside.line.source.frame import Source
@@ -25,8 +26,8 @@ def start(
     key: "Ed25519PublicKey | None" = None,
 ) -> tuple[Model, Source, Detector | None]:
     """The first served model of the bundle at path; the source of a URL, which knows what that bundle has learnt; and
-    the detector of drift from its calibrate pictures (None: it only sorts, or holds none). rng breaks its ties. key:
-    whose signature the bundle must have.
+    the detector of drift from its calibrate pictures (None: it holds none). rng breaks its ties. key: whose signature
+    the bundle must have. SettingsError for a bundle that only sorts.
 
     Opened once: a bundle that another process puts there meanwhile is taken whole or not at all. Close the source.
     """
@@ -51,5 +52,5 @@ def watched_model(
 
 def _watched(bundle: Bundle, rng: np.random.Generator, key: "Ed25519PublicKey | None") -> tuple[Model, Detector | None]:
     model = opened(bundle, choose(bundle, None, None), key=key)
-    watched = bundle.manifest.accept and CALIBRATE in bundle.names
-    return model, detector(bundle, rng) if watched else None
+    point_of(model)  # before a camera is opened and a store is made
+    return model, detector(bundle, rng) if CALIBRATE in bundle.names else None

@@ -169,7 +169,10 @@ def test_s7_takes_no_answer_but_the_right_one(garbage, framed):
         tpkt = bytes.fromhex("02f080") + body
         return b"\x03\x00" + struct.pack(">H", len(tpkt) + 4) + tpkt
 
-    with server(answer) as port:
-        with pytest.raises(LineError):
+    for _ in range(20):  # on a busy machine the deadline may pass before
+        asked[0] = 0
+        with server(answer) as port, pytest.raises(LineError):
             open_gate(f"s7://127.0.0.1:{port}?deadline_ms=15")
-        assert asked[0] > 2, "it did not come to the garbage"
+        if asked[0] > 2:
+            return
+    pytest.fail("it did not come to the garbage")
