@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.shop import PARTS, gate_is_stored, sqlite, store_is_whole
+from tests.line import impatient
 
 pytestmark = pytest.mark.slow
 SLOW = "deadline_ms=30000&pass_ms=1"
@@ -79,7 +80,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(shop, plc):
     """By RLIMIT_FSIZE, which every machine has: a quota. What the store could not take, the next line brings it."""
     shop.furnish()
     gate = ("--gate", f"modbus://127.0.0.1:{plc.port}?{SLOW}")
-    line = shop.line(*gate, before=["prlimit", "--fsize=400000"])
+    line = shop.line(*gate, before=["prlimit", "--fsize=400000"], program=impatient.COMMAND)
     assert line.ends() == 6, line.said()
     found = store_is_whole(sqlite(shop.store), shop.store)
     summary = line.summary()

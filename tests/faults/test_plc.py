@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.faults.shop import PARTS, VERDICT, good, moved, so_far, sqlite, store_is_whole
+from tests.faults.shop import PARTS, VERDICT, gate_is_stored, good, moved, so_far, sqlite, store_is_whole
 from tests.line.gate.doubles import plc as plc_double
 
 pytestmark = pytest.mark.slow
@@ -48,3 +48,21 @@ def test_a_plc_that_is_back_gets_the_next_runs_verdicts(shop, plc, tmp_path):
     assert summary["wire_ms"]["n"] == PARTS - 200 == len(at_gate)
     assert all(one["passes"] == good(name) for one, name in zip(at_gate, shop.names, strict=False))
     store_is_whole(sqlite(shop.store), shop.store)
+
+
+def test_a_second_line_at_the_gate_of_one_that_runs(shop, plc):
+    """It is refused before it has told the PLC or a store anything; the first goes on to its end."""
+    shop.furnish()
+    gate = ("--gate", f"modbus://127.0.0.1:{plc.port}?deadline_ms=30000&pass_ms=1")
+    first = shop.line(*gate, "--parts", str(PARTS))
+    first.until(lambda: so_far(plc) >= 200)
+    beside = shop.folder / "beside.db"
+    second = shop.line(*gate, store=beside)
+    assert second.ends() == 6
+    assert "another line tells this PLC its verdicts" in second.said()
+    assert first.process.poll() is None, "the first was to be running all the time"
+    assert first.ends() == 0, first.said()
+    assert not beside.exists() or sqlite(beside)("SELECT count(*) FROM inspection") == [(0,)]
+    found = store_is_whole(sqlite(shop.store), shop.store)
+    assert len(found) == PARTS
+    gate_is_stored(plc, found, shop.names)

@@ -17,9 +17,11 @@ import pytest
 from lineside.cli.main import main
 from lineside.line.desk import Desk
 from lineside.line.messages import Reply
+from tests.line import impatient
 from tests.line.tiny import BLUE, GREY, RED, png, write_bundle
 
 LINESIDE = [sys.executable, "-m", "lineside"]
+IMPATIENT = [sys.executable, *impatient.COMMAND]
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def rows(store: Path, query="SELECT sequence, id FROM inspection ORDER BY sequen
     return found
 
 
-def start(shop, *flags, stdout=subprocess.PIPE, **given):
-    command = [*LINESIDE, "run", "tiny.bundle", *flags]
+def start(shop, *flags, stdout=subprocess.PIPE, program=LINESIDE, **given):
+    command = [*program, "run", "tiny.bundle", *flags]
     return subprocess.Popen(command, cwd=shop, stdout=stdout, stderr=subprocess.PIPE, text=True, **given)
 
 
@@ -242,7 +244,8 @@ def test_a_full_disk_stops_the_line_and_says_so(shop):
     def tiny_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
-    with start(shop, "--source", many(shop), "--to", "stdout:", preexec_fn=tiny_disk) as line:
+    source = ("--source", many(shop))
+    with start(shop, *source, "--to", "stdout:", preexec_fn=tiny_disk, program=IMPATIENT) as line:
         out, err = line.communicate(timeout=60)
     assert line.returncode == 6
     assert "the line stopped, and rejected what was in flight: tiny.bundle.db:" in err
@@ -272,7 +275,8 @@ def test_a_reader_who_leaves_before_the_summary_takes_no_fault_with_him(shop, fa
     read, write = os.pipe()
     os.close(read)
     source = many(shop) if fails else "folder:parts"
-    with start(shop, "--source", source, stdout=write, preexec_fn=tiny_disk if fails else None) as line:
+    limit = tiny_disk if fails else None
+    with start(shop, "--source", source, stdout=write, preexec_fn=limit, program=IMPATIENT) as line:
         os.close(write)
         err = line.stderr.read()
     assert line.returncode == code

@@ -17,7 +17,7 @@ from lineside.bundle.manifest import Served
 from lineside.bundle.model import load
 from lineside.bundle.samples import EXPECTED, Sample, write_expected
 from lineside.errors import LineError, SettingsError
-from lineside.line import control
+from lineside.line import books, control
 from lineside.line.decide import doubts
 from lineside.line.messages import Finish
 from lineside.line.sink.sink import Sink
@@ -235,9 +235,10 @@ def test_with_max_fps_parts_come_by_the_clock_and_none_is_skipped(store):
     assert summary.max_behind_ms is not None
 
 
-def test_a_full_store_stops_the_line_in_its_safe_state(tmp_path):
+def test_a_full_store_stops_the_line_in_its_safe_state(tmp_path, monkeypatch):
     from sqlalchemy import event
 
+    monkeypatch.setattr(books, "CLOSE_S", 5.0)
     engine = open_store(tmp_path / "line.db")
     limit = {"pages": None}
 

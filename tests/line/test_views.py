@@ -467,21 +467,27 @@ def test_a_halted_line_says_again_that_it_is_and_how_many_parts_it_has_rejected_
 def test_the_running_line_reminds_of_its_halt(store, monkeypatch):
     """Without any part or message coming, and with what came since."""
     monkeypatch.setattr(halted, "EVERY_S", 0.05)
-    inbox, said, again = queue.SimpleQueue(), [], threading.Event()
+    inbox, said, stands, again = queue.SimpleQueue(), [], threading.Event(), threading.Event()
 
     def say(one):
-        said.append(one)
-        if one.facts.get("rejected") == 1:
-            again.set()
+        said.append(one.sentence)
+        if "still halted" in one.sentence:
+            stands.set()
+            if one.facts["rejected"] == 1:
+                again.set()
 
     def shown():
-        yield from frames(BLUE, RED)
-        assert again.wait(60)
+        bad, good = frames(BLUE, RED)
+        yield replace(bad, captured_ns=time.monotonic_ns())
+        stands.wait(30)
+        yield replace(good, captured_ns=time.monotonic_ns())  # no matter how good: the station is halted
+        again.wait(30)
         inbox.put(Finish())
 
     views = [view("top", shown(), trigger="free")]
     run(views, [], store, pace=Pace(halt_after=1), resettable=True, inbox=inbox, say=say)
-    assert any("still halted" in one.sentence for one in said)
+    assert stands.is_set(), said
+    assert again.is_set(), said
 
 
 def test_a_halt_after_the_last_picture_turns_what_is_on_the_belt(store):

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 
 from lineside.cli.main import main
 from lineside.errors import LineError, SettingsError
+from lineside.line import books
 from lineside.line.sink.catalog import open_sink
 from lineside.line.source.frame import Frame, Source
 from lineside.store import outbox
@@ -138,7 +139,8 @@ def test_the_outbox_over_postgresql(url, tmp_path):
         engine.dispose()
 
 
-def test_a_server_that_dies_is_a_fault_and_what_was_committed_is_there(server, url):
+def test_a_server_that_dies_is_a_fault_and_what_was_committed_is_there(server, url, monkeypatch):
+    monkeypatch.setattr(books, "CLOSE_S", 5.0)
     engine = open_store(url)
 
     def actuate(part, verdict, reason, triggered_ns):

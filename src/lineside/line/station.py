@@ -347,7 +347,8 @@ def _settle(station: Station) -> tuple[Station, tuple[Action, ...]]:
     if station.state not in EXECUTING:
         return station, ()
     if _enough(station, station.in_a_row):
-        detail = f"{station.in_a_row} rejects in a row: look at the process before you reset the station"
+        rejects = "a reject" if station.in_a_row == 1 else f"{station.in_a_row} rejects in a row"
+        detail = f"{rejects}: look at the process before you reset the station"
         halted = replace(_reject(station, HALTED, detail), detail=detail, finishing=False)
         halted, left = _release(halted)
         halted, changed = _go(halted, ("halted",), detail)

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -236,7 +237,7 @@ def test_parts_that_had_passed_before_their_verdict_are_counted_and_named_as_wha
     frames = [Frame("p1", 1, "1", picture=picture(RED)), lost(2, 5), lost(3, 4), lost(4, 0)]
     frames.append(Frame("p5", 5, "5", picture=picture(RED)))
     fake = Fake()
-    gate = Gate(fake.wire(), CALM)
+    gate = Gate(fake.wire(), replace(CALM, pass_ms=10))
     source = Source("mem:", iter(frames), None, trigger="free")
     summary = run(stub(), source, [], store, gate=gate, window=window, deadline_ms=deadline_ms)
     assert summary.verdicts == {"accept": 2, "hold": 0, "reject": 3}
