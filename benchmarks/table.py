@@ -1,4 +1,4 @@
-"""The README's tables and what it says of inference, made from benchmarks/results/.
+"""The README's tables and what it says of inference and of the line, made from benchmarks/results/.
 
 `python -m benchmarks.table` writes them between their markers, a test compares.
 """
@@ -9,8 +9,6 @@ from pathlib import Path
 from benchmarks.record import rows
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results: python -m benchmarks.table -->\n", "<!-- end of results -->\n"
-BEGIN_INFERENCE, END_INFERENCE = "<!-- inference: python -m benchmarks.table -->\n", "<!-- end of inference -->\n"
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 TIMES, SHORT_MS = 3, 5.0  # so many times as fast as eager; an engine's time beside which the rest weighs
 
@@ -134,16 +132,47 @@ def span(values: list[float]) -> str:
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
+def overhead() -> list[str]:
+    """A paragraph: what the line adds to a part, and what it leaves of the engine's rate. Nothing if not measured."""
+    measured = {name: row for name, row in (rows("line_overhead") or {}).items() if "overhead_ms" in row}
+    if not measured:
+        return []
+    added = [row["overhead_ms"]["p50"] for row in measured.values()]
+    kept = []
+    for name, row in measured.items():
+        share = 100 * row["share_of_engine_rate"]["sustained"]["median"]
+        kept.append(f"{share:.0f} % ({name}; {row['bare_engine_ms_median']:.0f} ms)")
+    return textwrap.wrap(
+        f"From the frame in memory to the verdict the line adds {span(added)} ms to a part (p50), with store, journal "
+        "and CSV ([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every core "
+        "of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts come faster "
+        f"than they can be judged: {', '.join(kept)}.",
+        140,
+        break_on_hyphens=False,
+    )
+
+
+def between(name: str) -> tuple[str, str]:
+    """The README's markers around what is made of results."""
+    return f"<!-- {name}: python -m benchmarks.table -->\n", f"<!-- end of {name} -->\n"
+
+
+MADE = {
+    "inference": lambda: [*inference(), ""],
+    "line": lambda: [*overhead(), ""],
+    "results": lambda: [*accuracy(), *training()],
+}
+
+
 def text() -> list[str]:
     """What belongs between each pair of the README's markers, with them."""
-    tables = "\n".join([BEGIN, *accuracy(), *training(), END])
-    return ["\n".join([BEGIN_INFERENCE, *inference(), "", END_INFERENCE]), tables]
+    return ["\n".join([between(name)[0], *make(), between(name)[1]]) for name, make in MADE.items()]
 
 
 def written() -> list[str]:
     """The same as the README has it now."""
     readme = README.read_text()
-    pairs = ((BEGIN_INFERENCE, END_INFERENCE), (BEGIN, END))
+    pairs = map(between, MADE)
     return [readme[readme.index(begin) : readme.index(end) + len(end)] for begin, end in pairs]
 
 
