@@ -144,9 +144,9 @@ def overhead() -> list[str]:
         kept.append(f"{share:.0f} % ({name}; {row['bare_engine_ms_median']:.0f} ms)")
     return textwrap.wrap(
         f"From the frame in memory to the verdict the line adds {span(added)} ms to a part (p50), with store, journal "
-        "and CSV ([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every core "
-        "of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts come faster "
-        f"than they can be judged: {', '.join(kept)}.",
+        "and CSV ([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every "
+        "core of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts come "
+        f"faster than they can be judged: {', '.join(kept)}.",
         140,
         break_on_hyphens=False,
     )
