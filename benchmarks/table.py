@@ -145,8 +145,8 @@ def overhead() -> list[str]:
     return textwrap.wrap(
         f"From the frame in memory to the verdict the line adds {span(added)} ms to a part (p50), with store, journal "
         "and CSV ([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every "
-        "core of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts come "
-        f"faster than they can be judged: {', '.join(kept)}.",
+        "core of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts "
+        f"come faster than they can be judged: {', '.join(kept)}.",
         140,
         break_on_hyphens=False,
     )
