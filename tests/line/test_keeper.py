@@ -37,12 +37,16 @@ class Line:
         )
         self.n = 0
 
-    def part(self, verdict="accept", *frames, color=None):
+    def part(self, verdict="accept", *frames, color=None, reason="decided"):
         self.n += 1
         n = self.n
         frames = frames or (Frame(f"p{n}", n, "camera", picture=picture(color or (n, 0, n % 7))),)
         one = inspection(
-            n, verdict=verdict, sha256=frames[0].sha256() or None, views=[{"sha256": f.sha256()} for f in frames]
+            n,
+            verdict=verdict,
+            reason=reason,
+            sha256=frames[0].sha256() or None,
+            views=[{"sha256": f.sha256()} for f in frames],
         )
         self.recorder.put(lambda: self.keeper.offer(one, *frames))
 
@@ -79,6 +83,18 @@ def test_what_a_policy_keeps(store, tmp_path, policy, kept):
     assert len(list((tmp_path / "pictures" / "sha256").rglob("*.png"))) == kept
     assert (check(store, HOST).pictures, check(store, HOST).wrong) == (kept, ())
     assert (audit(store).inspections, told(store), line.said) == (12, [], [])
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept"), [(Policy("rejects"), 1), (Policy("rejects", every=3), 3), (Policy("all"), 7)]
+)
+def test_what_nobody_has_judged_does_not_take_the_place_of_rejects(store, tmp_path, policy, kept):
+    """A station that is halted over night rejects each part that comes; they count among the others."""
+    line = Line(store, tmp_path / "pictures", policy)
+    line.part("reject")
+    for reason in ("halted", "stopped") * 3:
+        line.part("reject", reason=reason)
+    assert (line.close().kept, line.said) == (kept, [])
 
 
 @pytest.mark.parametrize("given", [{"pictures": "some"}, {"every": 0}, {"quota_bytes": 0}])

@@ -278,6 +278,10 @@ def test_files_that_are_none_for_tls(tmp_path):
     locked = certificate(tmp_path, "locked", "-passout", "pass:geheim")
     with pytest.raises(SettingsError, match=r"\(the key has a passphrase\); expected PEM files, the key without"):
         tls_context(Tls(*locked))  # and nobody is asked for it
+    seen = certificate(tmp_path, "seen")
+    seen[1].chmod(0o644)
+    with pytest.raises(SettingsError, match=r"seen\.key: holds the server's key and others can read it \(mode 644\)"):
+        tls_context(Tls(*seen))
 
 
 def test_the_alarm_rules_are_yaml_and_of_metrics_that_there_are():

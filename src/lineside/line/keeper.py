@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from lineside.errors import LineError, SettingsError
+from lineside.line.events import HALTED, STOPPED
 from lineside.line.said import Said, Say
 from lineside.line.source.frame import Frame
 from lineside.store.events import write
@@ -53,9 +54,12 @@ class Policy:
         if (self.every is not None and self.every < 1) or self.quota_bytes < 1:
             raise SettingsError(f"every and quota: expected 1 or more, got {self.every} and {self.quota_bytes}")
 
-    def always(self, verdict: str) -> bool:
-        """Whether every part with this verdict is kept."""
-        return self.pictures == "all" or (self.pictures == "rejects" and verdict != "accept")
+    def always(self, verdict: str, reason: str) -> bool:
+        """Whether every part with this verdict is kept; what nobody has judged, for the station was halted or stopped,
+        is no reject to look at, and a night of it would take the place of those that are."""
+        if self.pictures == "rejects":
+            return verdict != "accept" and reason not in (HALTED, STOPPED)
+        return self.pictures == "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class Keeper:
     def offer(self, inspection: Inspection, *frames: Frame) -> Inspection:
         """Keep the part's pictures if the policy wants them; returns the inspection, at once. For one thread."""
         shown = [frame for frame in frames if frame.size_bytes]
-        if not shown or not self._wants(inspection.verdict):
+        if not shown or not self._wants(inspection):
             return inspection
         size = sum(frame.size_bytes for frame in shown)
         with self._lock:
@@ -147,8 +151,8 @@ class Keeper:
         """As it is now."""
         return Kept(self._kept, self._dropped, self._refused, self._folder.bytes, self._trouble)
 
-    def _wants(self, verdict: str) -> bool:
-        if self._policy.always(verdict):
+    def _wants(self, inspection: Inspection) -> bool:
+        if self._policy.always(inspection.verdict, inspection.reason):
             return True
         self._others += 1
         return self._policy.every is not None and self._others % self._policy.every == 0

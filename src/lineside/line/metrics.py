@@ -25,6 +25,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from lineside.errors import LineError, SettingsError
 from lineside.line.said import versions
 from lineside.line.snapshot import BOUNDS_MS, Snapshot, Window
+from lineside.private import private_file
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -259,7 +260,7 @@ def _histogram(s: Snapshot) -> "Metric":
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """SettingsError where the files are none for TLS."""
+    """SettingsError where the files are none for TLS, or others can read the key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -272,6 +273,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             f"metrics: {', '.join(str(p) for p in (tls.certificate, tls.key, tls.client_ca) if p)}: can not be used "
             f"for TLS ({getattr(error, 'strerror', None) or error}); expected PEM files, the key without a passphrase"
         ) from None
+    private_file(tls.key, "the server's key")
     return context
 
 

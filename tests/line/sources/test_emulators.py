@@ -1,6 +1,8 @@
 """Basler's emulator, the GenTL producer viky, the fake GigE Vision camera: settings, triggers, what goes missing."""
 
 import itertools
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,6 +150,31 @@ def test_genicam_refuses_with_a_sentence(viky, bundle, where, error, says):
     with pytest.raises(error, match=says):
         open_source(f"genicam:{where.format(viky)}", bundle)
     take(open_source(f"genicam:{viky}:0", bundle), 1)
+
+
+def test_genicam_asks_the_camera_itself_whether_it_is_there(viky, monkeypatch):
+    """GenApi would give what it remembers of a register, of a camera whose cable was pulled, too."""
+    from lineside.line.source import genicam
+
+    device = genicam.GenICam("genicam:x", Path(viky), "1", Camera(), time.monotonic_ns)
+    try:
+        assert device.alive() == ""
+
+        class Pulled:
+            def get_value(self, verify=False, ignore_cache=False):
+                if ignore_cache:
+                    raise OSError("no answer")
+                return 640
+
+            value = 640
+
+        class Map:
+            Width = Pulled()
+
+        monkeypatch.setattr(device, "_map", Map())
+        assert "does not answer: " in device.alive()
+    finally:
+        device.close()
 
 
 def test_genicam_incomplete_frames_are_parts(viky, bundle, monkeypatch):

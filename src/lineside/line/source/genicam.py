@@ -133,7 +133,9 @@ class GenICam:
 
     def alive(self) -> str:
         try:
-            self._map.Width.value  # noqa: B018  a register of the camera itself
+            self._map.Width.get_value(
+                False, True
+            )  # a register of the camera itself, not what the library remembers of it
         except Exception as error:
             return f"{self.name} does not answer: {_plain(error)}"
         return ""
