@@ -292,6 +292,9 @@ def test_the_alarm_rules_are_yaml_and_of_metrics_that_there_are():
     names = [rule["alert"] for rule in group["rules"]]
     assert len(set(names)) == len(names) >= 15
     known = listed()
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    used = set(re.findall(r"\blineside_[a-z_]+", " ".join(rule["expr"] for rule in group["rules"])))
+    assert set(re.findall(r"^\| `(lineside_\w+)` \|.*\| any[^|]*\|$", page, re.MULTILINE)) <= used
     for rule in group["rules"]:
         assert set(rule) - {"for"} == {"alert", "expr", "labels", "annotations"}
         assert rule["labels"]["severity"] in ("page", "ticket")

@@ -26,7 +26,7 @@ from lineside.line.said import Said, Say
 from lineside.line.settings import Settings
 from lineside.line.sink.catalog import open_sink
 from lineside.line.sink.durable import Durable
-from lineside.line.sink.plant import Plant, recipes
+from lineside.line.sink.plant import Plant, recipes, simulated
 from lineside.line.sink.sink import Sink
 from lineside.line.snapshot import Window
 from lineside.line.start import start, watched_model
@@ -68,7 +68,7 @@ def opened(settings: Settings, rng: np.random.Generator, ask: Ask) -> Iterator[O
         for camera in settings.cameras:
             views.append(view(settings, camera, rng))
             stack.callback(views[-1].source.close)
-        plant = Plant(recipes(views), ask)
+        plant = Plant(recipes(views), ask, simulated(views[0].source.url))
         sinks: list[Sink | Durable] = []
         for url in settings.sinks:
             sinks.append(sink := open_sink(url, settings.first_bundle, plant))

@@ -11,8 +11,9 @@ from asyncua import ua
 from lineside.bundle.folder import open_bundle
 from lineside.bundle.model import load as load_model
 from lineside.errors import LineError
-from lineside.line.sink import opcua_steering
+from lineside.line.sink import opcua_steering, plant
 from lineside.line.sink import opcua_vision as vision
+from lineside.line.sink.opcua_results import Results
 from lineside.line.sink.plant import recipes
 from lineside.line.source.frame import Frame, Source
 from lineside.line.view import only
@@ -190,6 +191,14 @@ def test_results_are_listed_found_held_and_released(shop):
         assert (await by_id(ids[2]))[2] == opcua_steering.UNKNOWN
 
     shop.within(ask)
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_parts_of_the_synthetic_camera_are_simulated(shop, simulated):
+    """As mqtt and webhook say it (message.py). shop: has loaded the model's types."""
+    url = "nuts:seed=1" if simulated else "basler:"
+    results = Results(lambda product: (None, None, None), None, 5, plant.simulated(url))
+    assert results.add(inspection()).IsSimulated is simulated
 
 
 def test_a_whole_run_as_a_client_sees_it(shop, tmp_path):

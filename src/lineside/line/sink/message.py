@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
-from lineside.line.sink.plant import hash_of
+from lineside.line.sink.plant import hash_of, simulated
 from lineside.line.sink.sink import written
 from lineside.store.outbox import Letter
 from lineside.store.records import Event, Inspection, Run
@@ -32,7 +32,6 @@ STATE = {
     FAULT: ABORTED,
     STOPPED: ABORTED,
 }
-SIMULATED = ("nuts:",)  # sources that show no real part
 
 
 def message(letter: Letter) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def _meta(one: Inspection, run: Run | None, recipe: str) -> dict[str, Any]:
     return {
         "ResultId": one.id,
         "IsPartial": False,
-        "IsSimulated": run is not None and run.source.startswith(SIMULATED),
+        "IsSimulated": run is not None and simulated(run.source),
         "ResultState": STATE.get(one.reason, FAILED),
         "PartId": one.part_id,
         "InternalRecipeId": recipe,

@@ -236,7 +236,7 @@ class _Server:
             logging.getLogger(name).addHandler(logging.NullHandler())
         server = await self._open()
         call = self._order if self._given.orders else None
-        vision = Vision(server, self._plant.recipes, call, __version__, self._given.keep)
+        vision = Vision(server, self._plant, call, __version__, self._given.keep)
         await vision.build(f"{self._uri}:line")
         try:
             await server.start()

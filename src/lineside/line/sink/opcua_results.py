@@ -38,9 +38,11 @@ COMPONENTS = {"HasTransferableDataOnFile": ua.VariantType.Boolean}
 class Results:
     """Those that clients can still ask for. Final; every method in the server's own loop."""
 
-    def __init__(self, ids: Callable[[str | None], tuple[Any, Any, Any]], configuration: Any, keep: int):
+    def __init__(
+        self, ids: Callable[[str | None], tuple[Any, Any, Any]], configuration: Any, keep: int, simulated: bool
+    ):
         """ids: of a product: external and internal id of its recipe, and its own. configuration: its id."""
-        self._ids, self._configuration, self._keep = ids, configuration, keep
+        self._ids, self._configuration, self._keep, self._simulated = ids, configuration, keep, simulated
         self._last: OrderedDict[str, Any] = OrderedDict()  # by result id, oldest first: ua.ResultDataType
         self._held: dict[int, str] = {}  # handle → result id
         self._held_results: dict[str, Any] = {}
@@ -79,7 +81,7 @@ class Results:
             ResultId=ua.ResultIdDataType(Id=one.id),
             HasTransferableDataOnFile=False,
             IsPartial=False,
-            IsSimulated=False,
+            IsSimulated=self._simulated,
             ResultState=ua.Int32(RESULT_STATES.get(one.reason, FAILED)),
             PartId=ua.PartIdDataType(Id=one.part_id),
             ExternalRecipeId=external,

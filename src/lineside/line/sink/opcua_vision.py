@@ -18,7 +18,7 @@ from asyncua.common.methods import uamethod
 
 from lineside.line.sink.opcua_results import EVENT_FIELDS, Results, id_of, outputs, page
 from lineside.line.sink.opcua_steering import METHODS, OK, Call, Method, Steering
-from lineside.line.sink.plant import Recipe
+from lineside.line.sink.plant import Plant, Recipe
 from lineside.line.sink.sink import Standing
 from lineside.line.states import EXECUTING, State
 from lineside.store.records import Inspection
@@ -85,12 +85,13 @@ PREPARED = ("ready", "single", "continuous")  # states in which the product is
 class Vision:
     """One VisionSystem in a server's address space. Final; every method in the server's own loop."""
 
-    def __init__(self, server: Any, recipes: Sequence[Recipe], call: Call | None, lineside: str, keep: int):
+    def __init__(self, server: Any, plant: Plant, call: Call | None, lineside: str, keep: int):
         """call: gives an order to the line; None: clients look only."""
         self._server, self._lineside, self._keep = server, lineside, keep
-        self._recipes = {recipe.product: recipe for recipe in recipes}
+        self._recipes = {recipe.product: recipe for recipe in plant.recipes}
+        self._simulated = plant.simulated
         self._prepared: dict[str, Any] = {}  # the node that says so, by product
-        self._steering = Steering(call, {one.product: bytes.fromhex(one.sha256) for one in recipes})
+        self._steering = Steering(call, {one.product: bytes.fromhex(one.sha256) for one in plant.recipes})
         self._state = self._product = self._run_id = ""
 
     async def build(self, uri: str) -> None:
@@ -106,7 +107,7 @@ class Vision:
         for path, order in METHODS.items():
             await self._steer(path, order)
         configuration = self._derived["ConfigurationIdDataType"](Id=f"lineside {self._lineside}")
-        self._results = Results(self._ids, configuration, self._keep)
+        self._results = Results(self._ids, configuration, self._keep, self._simulated)
         for name, method in self._results.methods().items():
             self._server.link_method(await self._at(f"ResultManagement/{name}"), method)
         self._server.link_method(await self._at("RecipeManagement/GetRecipeListFiltered"), self._list_recipes())

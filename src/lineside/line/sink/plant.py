@@ -26,9 +26,16 @@ class Recipe:
 class Plant:
     recipes: tuple[Recipe, ...] = ()  # in the order of the settings
     ask: "Ask | None" = None  # None: nobody here takes orders
+    simulated: bool = False  # its parts are none
 
 
 NO_PLANT = Plant()  # a sink for its own sake
+SIMULATED = ("nuts:",)  # sources that show no real part
+
+
+def simulated(source: str) -> bool:
+    """Whether a source, by its URL, shows no real part."""
+    return source.startswith(SIMULATED)
 
 
 def recipes(views: "Sequence[View]") -> tuple[Recipe, ...]:
