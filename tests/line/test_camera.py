@@ -138,7 +138,7 @@ def test_without_a_clock_or_a_deadline_a_part_waits_for_the_store_as_long_as_it_
     assert (len(taken), end) == (2, SourceEnd(""))
 
 
-def fired(times, *, period_ns, work_ns=lambda sequence: 0):
+def fired(times, *, period_ns, work_ns=lambda sequence: 0, **more):
     """A camera with a software trigger: the frame is captured when it is asked for."""
     halt, got = FakeHalt(), []
     start = halt.now
@@ -152,7 +152,7 @@ def fired(times, *, period_ns, work_ns=lambda sequence: 0):
         if isinstance(message, Taken):
             halt.now += work_ns(message.frame.sequence)
 
-    given = {"enter_store": free, "enter": free, "deadline_ns": None, "now_ns": lambda: halt.now, "halt": halt}
+    given = {"enter_store": free, "enter": free, "deadline_ns": None, "now_ns": lambda: halt.now, "halt": halt} | more
     take(camera(), put, conveyor=period_ns and Conveyor(period_ns), fires=True, **given)
     assert got.pop() == SourceEnd("")
     return start, got
@@ -171,6 +171,16 @@ def test_a_trigger_more_than_a_period_late_takes_the_picture_of_another_part():
     assert [bool(t.frame.error) for t in taken] == [False, False, False, True, True, False]
     assert "triggered 25 ms late: by then another part stood before the camera" in taken[3].frame.error
     assert taken[3].frame.picture is None
+
+
+@pytest.mark.parametrize(("together_ns", "bad"), [(None, []), (20 * MS, [3]), (200 * MS, []), (30 * MS, [])])
+def test_a_trigger_too_late_beside_other_cameras_costs_its_part_alone(together_ns, bad):
+    """The second part costs 130 ms of a period of 100: the third is fired 30 ms late. A third is 33."""
+    start, taken = fired(5, period_ns=100 * MS, work_ns=lambda n: 130 * MS if n == 2 else 0, together_ns=together_ns)
+    assert [t.time_ns - start for t in taken] == [k * 100 * MS for k in range(5)]
+    assert [n for n, t in enumerate(taken, 1) if t.frame.error] == bad
+    if bad:
+        assert "triggered 30 ms late: by then its part was not where the other cameras" in taken[2].frame.error
 
 
 def test_without_a_period_a_software_trigger_is_its_parts_time():

@@ -101,6 +101,7 @@ def take(
     now_ns: Callable[[], int],
     halt: threading.Event,
     fires: bool = False,  # asking for a frame is the trigger
+    together_ns: int | None = None,  # other cameras see the part, too, and fire within so long
     camera: str = "",
 ) -> None:
     """Let frames in until there are no more, or halt is set; ends with a SourceEnd."""
@@ -125,7 +126,7 @@ def take(
             if frame is None:
                 if (frame := _next(frames, k)) is None:
                     break
-                frame, at = _in_time(frame, due_ns, conveyor)
+                frame, at = _in_time(frame, due_ns, conveyor, together_ns)
             put(Taken(frame, at, 0.0 if at is None else max(0, now_ns() - at) / 1e6, camera))
         put(SourceEnd("", camera))
     except LinesideError as error:
@@ -146,14 +147,23 @@ def _next(frames: Iterator[Frame], k: int) -> Frame | None:
     return frame
 
 
-def _in_time(frame: Frame, due_ns: int | None, conveyor: Conveyor | None) -> tuple[Frame, int | None]:
-    """A frame that was triggered on request, and when its part was there."""
+def _in_time(
+    frame: Frame, due_ns: int | None, conveyor: Conveyor | None, together_ns: int | None
+) -> tuple[Frame, int | None]:
+    """A frame that was triggered on request, and when its part was there.
+
+    Where several cameras see a part, one that was fired late is of no use beside the others (together.py): that costs
+    the part, and does not say that the cameras are out of step.
+    """
     fired_ns = frame.captured_ns
     if due_ns is None or conveyor is None or fired_ns is None:
         return frame, fired_ns
     late_ns = fired_ns - due_ns
-    if late_ns > conveyor.period_ns and frame.picture is not None:
-        error = f"{frame.name}: triggered {late_ns / 1e6:.0f} ms late: by then another part stood before the camera"
+    most_ns = conveyor.period_ns if together_ns is None else min(together_ns, conveyor.period_ns // 3)
+    if late_ns > most_ns and frame.picture is not None:
+        another = "another part stood before the camera"
+        why = another if late_ns > conveyor.period_ns else "its part was not where the other cameras saw it"
+        error = f"{frame.name}: triggered {late_ns / 1e6:.0f} ms late: by then {why}"
         frame = replace(frame, picture=None, data=None, error=error)
     return frame, due_ns
 

@@ -152,6 +152,7 @@ def run(
             now_ns=now_ns,
             halt=halt,
             fires=view.source.trigger == "software",
+            together_ns=_ns(pace.together_ms, 1e6) if len(views) > 1 else None,
             camera=view.name,
         )
 
