@@ -7,7 +7,7 @@ DONE := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo plant test fuzz lint bench clean
-BENCHMARKS := demo learning_parts busy_machine scale_check scale_train inference line_overhead gate metrics_cost training accuracy near_duplicates ledger depth stem_gradients combine drift chosen_epoch
+BENCHMARKS := demo learning_parts busy_machine scale_check scale_train inference line_overhead gate metrics_cost soak training accuracy near_duplicates ledger depth stem_gradients combine drift chosen_epoch
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

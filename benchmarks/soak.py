@@ -1,0 +1,120 @@
+"""Does a line hold: an hour and more with two cameras, a PLC, an MES behind a broker, a store, pictures and /metrics.
+
+    python -m benchmarks.soak [--minutes 75] [--fps 5] [--bundle BUNDLE]
+
+`lineside soak` runs the whole line in a process of its own, as a user does; PLC, broker (mosquitto) and MES are
+those of examples/plant, each a process. The cameras are two synthetic ones with lost, torn and dark pictures by plan; rejects'
+pictures are kept under a quota, which is reached, so that old ones go. Without --bundle one is trained first.
+
+slopes_b_per_s      resident memory, and what malloc has given out: bytes a second with 95 % intervals, by blocks
+second_half_b_per_s the same of the second half of the soak alone: where caches and pools have their size
+mib_every_minute    resident memory, and what malloc has given out, the sample nearest to each whole minute
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import record
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "plant"))
+import plant  # noqa: E402 (a script beside its helpers, no package)
+
+DEADLINE_MS = 1500.0
+QUOTA_GB = 0.1
+MIB = 2**20
+
+
+def line_toml(bundle: Path, ports: dict[str, int], fps: float) -> str:
+    mqtt = f"mqtt://127.0.0.1:{ports['mqtt']}/{plant.TOPIC}?plain=true&user={plant.USER['line']}"
+    return f"""\
+name = "soak"
+sinks = ["csv:results.csv", "{mqtt}&password_file=line1.password"]
+gate = "modbus://127.0.0.1:{ports["modbus"]}?deadline_ms=500"
+
+[products.hex_nut]
+bundle = {json.dumps(str(bundle))}
+
+[[cameras]]
+name = "top"
+source = "nuts:seed=1,view=1,{plant.FAULTS}"
+[[cameras]]
+name = "side"
+source = "nuts:seed=1,view=2,dark=90"
+
+[parts]
+max_fps = {fps}
+deadline_ms = {DEADLINE_MS}
+
+[store]
+url = "line.db"
+pictures = "rejects"
+quota_gb = {QUOTA_GB}
+
+[web]
+metrics = "127.0.0.1:{ports["metrics"]}"
+"""
+
+
+def run(bundle: Path, minutes: float, fps: float, folder: Path) -> dict:
+    """soak.json of `lineside soak`; its page lies in folder, too."""
+    ports = {name: plant.free_port() for name in ("mqtt", "modbus", "metrics")}
+    with contextlib.ExitStack() as stack:
+        plant.broker(stack, folder, ports["mqtt"])
+        plant.helper(stack, "plc.py", ports["modbus"], folder / "plc.jsonl")
+        plant.until(lambda: plant.listens(ports["modbus"]))
+        password, kept = folder / "mes.password", folder / "mes.jsonl"
+        mes = plant.helper(stack, "mes.py", ports["mqtt"], plant.USER["mes"], password, plant.TOPIC, kept)
+        plant.wait_for(mes, "listening")
+        settings = folder / "line.toml"
+        settings.write_text(line_toml(bundle, ports, fps))
+        command = ["soak", str(settings), "--minutes", str(minutes), "-o", str(folder / "soak.html")]
+        subprocess.run([*plant.lineside(), *command], check=True)
+    return json.loads((folder / "soak.json").read_text())
+
+
+def row(found: dict, fps: float) -> dict:
+    """What of soak.json is worth keeping: all but the samples, of which one a minute."""
+    from lineside.evidence.slope import slope
+
+    samples = found.pop("samples")
+    times = np.array(samples["t_s"])
+    minutes = range(round(times[-1] / 60) + 1)
+    named = {"resident": "rss_bytes", "held": "held_bytes"}
+    series = {name: np.array(samples[key], float) for name, key in named.items()}
+    late = times >= 0.375 * times[-1]  # slope() leaves out a fifth of it: the second half is left
+    nearest = [int(np.abs(times - 60 * minute).argmin()) for minute in minutes]
+    return {
+        "parts_per_second_asked": fps,
+        "slopes_b_per_s": {"resident": found["memory"], "held": found["held"]},
+        "second_half_b_per_s": {name: asdict(slope(times[late], values[late])) for name, values in series.items()},
+        "mib_every_minute": {
+            name: [round(float(values[at]) / MIB, 1) for at in nearest] for name, values in series.items()
+        },
+        **found,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=75)
+    parser.add_argument("--fps", type=float, default=5.0, help="parts a second; two pictures each")
+    parser.add_argument("--bundle", type=Path, help="one that decides about nuts; trained if not given")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        folder = Path(place).resolve()
+        bundle = (args.bundle or plant.trained(folder)).resolve()
+        found = row(run(bundle, args.minutes, args.fps, folder), args.fps)
+    packages = ("numpy", "onnxruntime", "sqlalchemy", "paho-mqtt", "pymodbus")
+    print(record.write("soak", (__doc__ or "").splitlines()[0], {"two cameras": found}, packages).read_text())
+
+
+if __name__ == "__main__":
+    main()
