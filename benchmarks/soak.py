@@ -2,9 +2,9 @@
 
     python -m benchmarks.soak [--minutes 75] [--fps 5] [--bundle BUNDLE]
 
-`lineside soak` runs the whole line in a process of its own, as a user does; PLC, broker (mosquitto) and MES are
-those of examples/plant, each a process. The cameras are two synthetic ones with lost, torn and dark pictures by plan; rejects'
-pictures are kept under a quota, which is reached, so that old ones go. Without --bundle one is trained first.
+`lineside soak` runs the whole line in a process of its own, as a user does; PLC, broker (mosquitto) and MES are those
+of examples/plant, each a process. The cameras are two synthetic ones with lost, torn and dark pictures by plan.
+Rejects' pictures are kept under a quota, which is reached, so that old ones go. Without --bundle one is trained first.
 
 slopes_b_per_s      resident memory, and what malloc has given out: bytes a second with 95 % intervals, by blocks
 second_half_b_per_s the same of the second half of the soak alone: where caches and pools have their size
@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "plant"))
-import plant  # noqa: E402 (a script beside its helpers, no package)
+import plant  # a script beside its helpers, no package
 
 DEADLINE_MS = 1500.0
 QUOTA_GB = 0.1
