@@ -140,9 +140,10 @@ def test_rtsp_comes_back_and_all_between_is_rejected(rtsp, bundle):
     assert source.counts.lost == sum(bool(frame.error) for frame in frames) > 0
 
 
-def test_rtsp_where_nothing_is(av, bundle):
+def test_rtsp_where_nothing_is(av, bundle, monkeypatch):
+    monkeypatch.setenv("CAM_PASSWORD", "secret")
     with pytest.raises(LineError, match=r"rtsp://op:\*\*\*@127\.0\.0\.1:1/x: can not be opened: .*refused"):
-        open_source("rtsp://op:secret@127.0.0.1:1/x", bundle)
+        open_source("rtsp://op:$CAM_PASSWORD@127.0.0.1:1/x", bundle)
     with pytest.raises(SettingsError, match="an RTSP stream has no trigger"):
         open_source("rtsp://127.0.0.1:1/x#trigger=software", bundle)
 
@@ -156,6 +157,10 @@ def test_a_password_is_for_the_camera_only(monkeypatch):
         addresses("//op:$NOBODY@cam/s")
     with pytest.raises(SettingsError, match="expected rtsp://HOST/PATH"):
         addresses("cam/s")
+    with pytest.raises(SettingsError, match=r"rtsp://op:\*\*\*@cam/s: the URL holds a password") as refused:
+        addresses("//op:geheim@cam/s")
+    assert "geheim" not in str(refused.value)
+    assert addresses("//op:@cam/s")[1] == "rtsp://op:@cam/s"  # none, as some cameras are sold
 
 
 # --------------------------------------------------------------------------------------------------------------- v4l

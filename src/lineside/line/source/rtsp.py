@@ -1,7 +1,8 @@
-"""rtsp://HOST/PATH, rtsp://USER:PASSWORD@HOST/PATH, a network camera, over TCP.
+"""rtsp://HOST/PATH, rtsp://USER:$NAME@HOST/PATH, a network camera, over TCP.
 
-The end of the stream is a fault, never the end of the shift. A password may stand as $NAME: then it is taken from that
-environment variable. Nowhere is it shown or stored. Settings after a # (settings.py): timeout_s, reconnect_s.
+The end of the stream is a fault, never the end of the shift. The password is taken from the environment variable NAME,
+and nowhere shown or stored; one that stands in the URL itself is refused. Settings after a # (settings.py): timeout_s,
+reconnect_s.
 """
 
 import os
@@ -38,11 +39,17 @@ def addresses(where: str) -> tuple[str, str]:
         parts, usable = None, False
     if parts is None or not usable:
         raise SettingsError(
-            f"{said}: expected rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST/PATH, with %40 for an @ in a word"
+            f"{said}: expected rtsp://HOST/PATH or rtsp://USER:$NAME@HOST/PATH, with %40 for an @ in a word"
         )
     password = parts.password
-    if password is None or not password.startswith("$"):
+    if not password:
         return said.partition("#")[0], asked
+    if not password.startswith("$"):
+        raise SettingsError(
+            f"{said}: the URL holds a password, which others can read in the list of processes or in line.toml; put it "
+            "into an environment variable, and that one's name in its place: $CAMERA_PASSWORD (in a shell, in single "
+            "quotes)"
+        )
     if (found := os.environ.get(password[1:])) is None:
         raise SettingsError(f"{said}: the environment has no {_name(password[1:])} for the password")
     place = parts.netloc.rpartition("@")[2]
