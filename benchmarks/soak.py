@@ -32,12 +32,11 @@ QUOTA_GB = 0.1
 MIB = 2**20
 
 
-def line_toml(bundle: Path, ports: dict[str, int], fps: float) -> str:
-    mqtt = f"mqtt://127.0.0.1:{ports['mqtt']}/{plant.TOPIC}?plain=true&user={plant.USER['line']}"
+def line_toml(bundle: Path, mqtt: str, gate: str, fps: float) -> str:
     return f"""\
 name = "soak"
-sinks = ["csv:results.csv", "{mqtt}&password_file=line1.password"]
-gate = "modbus://127.0.0.1:{ports["modbus"]}?deadline_ms=500"
+sinks = ["csv:results.csv", "{mqtt}"]
+gate = "{gate}"
 
 [products.hex_nut]
 bundle = {json.dumps(str(bundle))}
@@ -59,22 +58,15 @@ pictures = "rejects"
 quota_gb = {QUOTA_GB}
 
 [web]
-metrics = "127.0.0.1:{ports["metrics"]}"
+metrics = "127.0.0.1:{plant.free_port()}"
 """
 
 
 def run(bundle: Path, minutes: float, fps: float, folder: Path) -> dict:
     """soak.json of `lineside soak`; its page lies in folder, too."""
-    ports = {name: plant.free_port() for name in ("mqtt", "modbus", "metrics")}
     with contextlib.ExitStack() as stack:
-        plant.broker(stack, folder, ports["mqtt"])
-        plant.helper(stack, "plc.py", ports["modbus"], folder / "plc.jsonl")
-        plant.until(lambda: plant.listens(ports["modbus"]))
-        password, kept = folder / "mes.password", folder / "mes.jsonl"
-        mes = plant.helper(stack, "mes.py", ports["mqtt"], plant.USER["mes"], password, plant.TOPIC, kept)
-        plant.wait_for(mes, "listening")
         settings = folder / "line.toml"
-        settings.write_text(line_toml(bundle, ports, fps))
+        settings.write_text(line_toml(bundle, *plant.plc_and_mes(stack, folder), fps))
         command = ["soak", str(settings), "--minutes", str(minutes), "-o", str(folder / "soak.html")]
         subprocess.run([*plant.lineside(), *command], check=True)
     return json.loads((folder / "soak.json").read_text())

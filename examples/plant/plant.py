@@ -43,20 +43,13 @@ def main() -> int:
     for name in ("line.db", "plc.jsonl", "mes.jsonl", "scada.jsonl"):
         for old in folder.glob(f"{name}*"):
             old.unlink()
-    ports = {name: free_port() for name in ("mqtt", "opcua", "modbus", "metrics")}
     with contextlib.ExitStack() as stack:
-        broker(stack, folder, ports["mqtt"])
-        helper(stack, "plc.py", ports["modbus"], folder / "plc.jsonl")
-        until(lambda: listens(ports["modbus"]))
-        mes = ("mes.py", ports["mqtt"], USER["mes"], folder / "mes.password", TOPIC, folder / "mes.jsonl")
-        wait_for(helper(stack, *mes), "listening")
+        mqtt, gate = plc_and_mes(stack, folder)
         certificate, key = trusted_client(folder)
-        password = folder / "scada.password"
-        scada = helper(
-            stack, "scada.py", ports["opcua"], USER["scada"], password, certificate, key, folder / "scada.jsonl"
-        )
+        opcua, password = free_port(), folder / "scada.password"
+        scada = helper(stack, "scada.py", opcua, USER["scada"], password, certificate, key, folder / "scada.jsonl")
         settings = folder / "line.toml"
-        settings.write_text(line_toml(bundle, ports, args))
+        settings.write_text(line_toml(bundle, [mqtt, f"opcua://127.0.0.1:{opcua}?pki=opcua"], gate, args.parts))
         print(f"$ lineside run {settings} --check", flush=True)
         subprocess.run([*lineside(), "run", str(settings), "--check"], check=True)
         print(f"$ lineside run {settings}", flush=True)
@@ -84,12 +77,11 @@ def trained(folder: Path) -> Path:
     return bundle
 
 
-def line_toml(bundle: Path, ports: dict[str, int], args: argparse.Namespace) -> str:
-    mqtt = f"mqtt://127.0.0.1:{ports['mqtt']}/{TOPIC}?plain=true&user={USER['line']}&password_file=line1.password"
+def line_toml(bundle: Path, sinks: list[str], gate: str, parts: int) -> str:
     return f"""\
 name = "plant line 1"
-sinks = ["{mqtt}", "opcua://127.0.0.1:{ports["opcua"]}?pki=opcua"]
-gate = "modbus://127.0.0.1:{ports["modbus"]}?deadline_ms=500"
+sinks = {json.dumps(sinks)}
+gate = "{gate}"
 
 [products.hex_nut]
 bundle = {json.dumps(str(bundle))}
@@ -100,7 +92,7 @@ source = "nuts:seed=1,{FAULTS}"
 
 [parts]
 deadline_ms = 500.0
-limit = {args.parts}
+limit = {parts}
 
 [store]
 url = "line.db"
@@ -109,6 +101,18 @@ url = "line.db"
 socket = "line.sock"
 autostart = false
 """
+
+
+def plc_and_mes(stack: contextlib.ExitStack, folder: Path) -> tuple[str, str]:
+    """PLC, broker and MES, all listening; the sink and the gate of a line.toml in that folder."""
+    mqtt, modbus = free_port(), free_port()
+    broker(stack, folder, mqtt)
+    helper(stack, "plc.py", modbus, folder / "plc.jsonl")
+    until(lambda: listens(modbus))
+    mes = helper(stack, "mes.py", mqtt, USER["mes"], folder / "mes.password", TOPIC, folder / "mes.jsonl")
+    wait_for(mes, "listening")
+    user = f"user={USER['line']}&password_file={USER['line']}.password"
+    return f"mqtt://127.0.0.1:{mqtt}/{TOPIC}?plain=true&{user}", f"modbus://127.0.0.1:{modbus}?deadline_ms=500"
 
 
 def broker(stack: contextlib.ExitStack, folder: Path, port: int) -> None:

@@ -133,9 +133,7 @@ class GenICam:
 
     def alive(self) -> str:
         try:
-            self._map.Width.get_value(
-                False, True
-            )  # a register of the camera itself, not what the library remembers of it
+            self._map.Width.get_value(False, True)  # of the camera itself, not what the library remembers
         except Exception as error:
             return f"{self.name} does not answer: {_plain(error)}"
         return ""
