@@ -12,6 +12,8 @@ The loop is left out without its package, which is none of ours: pip install ope
 
 overhead_ms   per part: trigger → verdict, less the engine's own time; p50 and p99 over all parts of all rounds, each
               part triggered when the one before has its verdict
+actuator_ms   the same to the moment at which the gate has the PLC's confirmation of the verdict: the whole line again,
+              with a PLC double (Modbus TCP, pymodbus, a process of its own on this machine: its time counts, too)
 share         parts/s of the line ÷ parts/s of the bare engine, and of the loop; median, least and greatest over rounds.
               sustained: parts come faster than they can be judged, up to 16 are in flight.
               one by one: each part is triggered when the one before has its verdict
@@ -21,6 +23,7 @@ commit_ms     of the store alone: one group of rows, by group size and synchrono
 import argparse
 import csv
 import multiprocessing
+import os
 import tempfile
 import time
 from dataclasses import replace
@@ -31,6 +34,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import record
+from lineside.line.gate.catalog import open_gate
+from lineside.line.latency import Histogram, Latency
+from lineside.line.process import share_arenas
+from tests.line.gate.doubles import plc
 
 LITE, HEAVY = "efficientnet_lite0", "resnet50"
 ALL, ONE = None, 1  # the engine's threads
@@ -42,6 +49,21 @@ ROWS = {  # net, height, width, threads of engine and loop
     "1 megapixel, engine on one core": (LITE, 1000, 1000, ONE),
 }
 CLASSES = ("defective", "good")
+
+
+class Each:
+    """A gate's histogram that keeps each time, too, in the order of the parts."""
+
+    def __init__(self) -> None:
+        self.all_ms: list[float] = []
+        self._counted = Histogram()
+
+    def add(self, ms: float) -> None:
+        self.all_ms.append(ms)
+        self._counted.add(ms)
+
+    def latency(self) -> Latency:
+        return self._counted.latency()
 
 
 def export(path: Path, name: str = LITE) -> None:
@@ -106,7 +128,10 @@ def plain(graph: Path, pictures: list[np.ndarray], log: Path, threads: int | Non
     return loop
 
 
-def measure(net: str, size: tuple[int, int], threads: int | None, rounds: int, parts: int, folder: Path) -> dict:
+def measure(
+    net: str, size: tuple[int, int], threads: int | None, rounds: int, parts: int, folder: Path, plc_port: int
+) -> dict:
+    from lineside.line.gate.gate import Gate
     from lineside.line.pace import Pace
     from lineside.line.run import run
     from lineside.line.sink.catalog import open_sink
@@ -133,6 +158,19 @@ def measure(net: str, size: tuple[int, int], threads: int | None, rounds: int, p
     shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
     loop_shares: dict[str, list[float]] = {"one by one": [], "sustained": []}
     one_by_one: list = []
+    at_actuator: list[float] = []
+
+    def line(max_fps: float | None, gate: Gate | None = None) -> float:
+        """parts → parts/s of the whole line; what it decided is in told."""
+        frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
+        told.clear()
+        views, pace = only(engine, Source("memory:", frames, parts)), Pace(max_fps=max_fps)
+        summary = run(views, sinks, store, pace=pace, gate=gate, journal=memory({}))
+        assert not summary.fault, summary.fault
+        assert summary.stored == summary.parts == parts
+        assert summary.parts_per_second is not None
+        return summary.parts_per_second
+
     for _ in range(rounds):
         begun = time.perf_counter()
         for n in range(parts):
@@ -143,18 +181,17 @@ def measure(net: str, size: tuple[int, int], threads: int | None, rounds: int, p
             looped = loop(parts)
             loop_ms.append(1000 / looped)
         for way, max_fps in (("one by one", None), ("sustained", 1e4)):
-            frames = (Frame(str(n), n, "memory", picture=pictures[n % 8]) for n in range(1, parts + 1))
-            source, pace = Source("memory:", frames, parts), Pace(max_fps=max_fps)
-            told.clear()
-            summary = run(only(engine, source), sinks, store, pace=pace, journal=memory({}))
-            assert summary.stored == summary.parts == parts
-            assert summary.parts_per_second is not None
-            shares[way].append(summary.parts_per_second / bare)
+            reached = line(max_fps)
+            shares[way].append(reached / bare)
             if loop:
-                loop_shares[way].append(summary.parts_per_second / looped)
+                loop_shares[way].append(reached / looped)
             one_by_one += told if max_fps is None else []
+        gate = open_gate(f"modbus://127.0.0.1:{plc_port}?deadline_ms=1000&pass_ms=2")
+        gate.ends = ends = Each()
+        line(None, gate)
+        at_actuator += (ms - one.infer_ms for ms, one in zip(ends.all_ms, told, strict=True))
     store.dispose()
-    over = np.array([one.total_ms - one.infer_ms for one in one_by_one])
+    over = [one.total_ms - one.infer_ms for one in one_by_one]
     return {
         "net": net,
         "picture": list(size),
@@ -162,14 +199,16 @@ def measure(net: str, size: tuple[int, int], threads: int | None, rounds: int, p
         "parts": len(over),
         "rounds": rounds,
         "bare_engine_ms_median": round(float(np.median(bare_ms)), 3),
-        "overhead_ms": {
-            "p50": round(float(np.quantile(over, 0.5)), 3),
-            "p99": round(float(np.quantile(over, 0.99)), 3),
-        },
+        "overhead_ms": quantiles(over),
+        "actuator_ms": quantiles(at_actuator),
         "share_of_engine_rate": {way: spread(found) for way, found in shares.items()},
         "plain_loop_ms_median": round(float(np.median(loop_ms)), 3) if loop else None,
         "share_of_plain_loops_rate": {way: spread(found) for way, found in loop_shares.items()} if loop else None,
     }
+
+
+def quantiles(times_ms: list[float]) -> dict[str, float]:
+    return {f"p{100 * q:.0f}": round(float(np.quantile(times_ms, q)), 3) for q in (0.5, 0.99)}
 
 
 def spread(found: list[float]) -> dict[str, float]:
@@ -224,13 +263,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--parts", type=int, default=120, help="per round")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        rows = {
-            name: measure(net, (height, width), threads, args.rounds, args.parts, Path(folder))
-            for name, (net, height, width, threads) in ROWS.items()
-        }
-        rows["commit_ms"] = commits(Path(folder))
-    packages = ("numpy", "onnxruntime", "sqlalchemy")
+    share_arenas(os.environ)  # as `lineside run` does
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name)
+        with plc(folder) as double:
+            rows = {
+                name: measure(net, (height, width), threads, args.rounds, args.parts, folder, double.port)
+                for name, (net, height, width, threads) in ROWS.items()
+            }
+        rows["commit_ms"] = commits(folder)
+    packages = ("numpy", "onnxruntime", "sqlalchemy", "pymodbus")
     path = record.write("line_overhead", (__doc__ or "").splitlines()[0], rows, packages)
     print(path.read_text())
 

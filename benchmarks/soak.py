@@ -9,11 +9,15 @@ Rejects' pictures are kept under a quota, which is reached, so that old ones go.
 slopes_b_per_s      resident memory, and what malloc has given out: bytes a second with 95 % intervals, by blocks
 second_half_b_per_s the same of the second half of the soak alone: where caches and pools have their size
 mib_every_minute    resident memory, and what malloc has given out, the sample nearest to each whole minute
+
+Then twelve minutes at 25 parts a second, as the line is and with as many of malloc's arenas as glibc would have (eight
+a core): what the line gains by having its threads share two (lineside/line/process.py).
 """
 
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +33,8 @@ import plant  # a script beside its helpers, no package
 
 DEADLINE_MS = 1500.0
 QUOTA_GB = 0.1
+FAST_MINUTES, FAST_FPS = 12.0, 25.0
+ARENAS = 8 * len(os.sched_getaffinity(0))  # glibc's own number
 MIB = 2**20
 
 
@@ -62,13 +68,13 @@ metrics = "127.0.0.1:{plant.free_port()}"
 """
 
 
-def run(bundle: Path, minutes: float, fps: float, folder: Path) -> dict:
+def run(bundle: Path, minutes: float, fps: float, folder: Path, **environ: str) -> dict:
     """soak.json of `lineside soak`; its page lies in folder, too."""
     with contextlib.ExitStack() as stack:
         settings = folder / "line.toml"
         settings.write_text(line_toml(bundle, *plant.plc_and_mes(stack, folder), fps))
         command = ["soak", str(settings), "--minutes", str(minutes), "-o", str(folder / "soak.html")]
-        subprocess.run([*plant.lineside(), *command], check=True)
+        subprocess.run([*plant.lineside(), *command], check=True, env=os.environ | environ)
     return json.loads((folder / "soak.json").read_text())
 
 
@@ -100,12 +106,21 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=5.0, help="parts a second; two pictures each")
     parser.add_argument("--bundle", type=Path, help="one that decides about nuts; trained if not given")
     args = parser.parse_args()
+    wanted: dict[str, tuple[float, float, dict[str, str]]] = {
+        "two cameras": (args.minutes, args.fps, {}),
+        "fast": (FAST_MINUTES, FAST_FPS, {}),
+        f"fast, {ARENAS} malloc arenas": (FAST_MINUTES, FAST_FPS, {"MALLOC_ARENA_MAX": str(ARENAS)}),
+    }
+    rows = {}
     with tempfile.TemporaryDirectory(dir=".") as place:
         folder = Path(place).resolve()
         bundle = (args.bundle or plant.trained(folder)).resolve()
-        found = row(run(bundle, args.minutes, args.fps, folder), args.fps)
+        for name, (minutes, fps, environ) in wanted.items():
+            here = folder / name.replace(" ", "-")
+            here.mkdir()
+            rows[name] = row(run(bundle, minutes, fps, here, **environ), fps)
     packages = ("numpy", "onnxruntime", "sqlalchemy", "paho-mqtt", "pymodbus")
-    print(record.write("soak", (__doc__ or "").splitlines()[0], {"two cameras": found}, packages).read_text())
+    print(record.write("soak", (__doc__ or "").splitlines()[0], rows, packages).read_text())
 
 
 if __name__ == "__main__":

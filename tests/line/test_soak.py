@@ -5,6 +5,9 @@ import dataclasses
 import itertools
 import json
 import mmap
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -272,6 +275,52 @@ def test_this_process_is_measured(tmp_path):
         after = usage()
     assert after.files - before.files == 10
     assert after.rss_bytes - before.rss_bytes > 48 * 2**20
+
+
+ARENAS_OF_TWELVE_THREADS = """
+import ctypes, os, re, threading
+from lineside.line.process import share_arenas
+
+print(share_arenas(os.environ))
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.open_memstream.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fclose.argtypes = [ctypes.c_void_p]
+together = threading.Barrier(12)
+
+def take():
+    libc.malloc(ctypes.c_size_t(1000))
+    together.wait()
+
+threads = [threading.Thread(target=take) for _ in range(12)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+text, length = ctypes.c_char_p(), ctypes.c_size_t()
+stream = libc.open_memstream(ctypes.byref(text), ctypes.byref(length))
+libc.malloc_info(0, stream)
+libc.fclose(stream)
+print(len(re.findall(rb"<heap nr=", text.value)))
+"""
+
+
+@pytest.mark.skipif(held_bytes() is None, reason="this C library is not glibc")
+@pytest.mark.parametrize(
+    ("told", "shares", "arenas"),
+    [
+        ({}, "True", 2),
+        ({"MALLOC_ARENA_MAX": "5"}, "False", 5),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=6"}, "False", 6),
+    ],
+)
+def test_threads_share_arenas_if_glibc_was_not_told_otherwise(told, shares, arenas):
+    environ = {name: value for name, value in os.environ.items() if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
+    command = [sys.executable, "-c", ARENAS_OF_TWELVE_THREADS]
+    done = subprocess.run(command, env=environ | told, capture_output=True, text=True, check=True)
+    said, found = done.stdout.split()
+    assert (said, int(found)) == (shares, arenas)
 
 
 @pytest.mark.skipif(held_bytes() is None, reason="this C library does not say what malloc has given out")

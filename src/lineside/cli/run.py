@@ -168,15 +168,17 @@ def _bar() -> "AbstractContextManager[Progress]":
 
 @contextmanager
 def opened_line(settings: "Settings", inbox: "Inbox") -> "Iterator[tuple[Opened, Say, Window]]":
-    """The line, its log and what it shows, when its notes are said.
+    """The line, its log and what it shows, when its notes are said; its threads share malloc's room.
 
     While it is being opened SIGTERM does what Ctrl-C does: what is open is let go, and files are put away.
     """
     import numpy as np
 
     from lineside.line.open import opened, told
+    from lineside.line.process import share_arenas
     from lineside.line.said import Said
 
+    share_arenas(os.environ)
     with told(settings) as (say, window), ExitStack() as line:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

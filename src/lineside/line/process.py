@@ -1,13 +1,17 @@
-"""What this process takes of the machine now: memory, open files, threads, processor time. Linux: /proc."""
+"""What this process takes of the machine: memory, open files, threads, processor time (/proc); and malloc's arenas."""
 
 import ctypes
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from lineside.errors import LineError
+
+MALLOC_ARENAS = 2  # glibc's own: eight a core
+M_ARENA_MAX = -8  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,21 @@ def held_bytes() -> int | None:
         return None
     said = mallinfo2()
     return said.uordblks + said.hblkhd
+
+
+def share_arenas(environ: Mapping[str, str]) -> bool:
+    """Let the threads of this process share MALLOC_ARENAS of malloc's, and say whether they will.
+
+    A line's pictures and results are made in one thread and let go in another. With an arena for each thread, as glibc
+    has it, every one keeps its own room between blocks, which creeps for days (docs/soak.md). To be called before the
+    threads start. Not where glibc was told otherwise by its own variables, nor with another malloc.
+    """
+    if "MALLOC_ARENA_MAX" in environ or "glibc.malloc.arena_max" in environ.get("GLIBC_TUNABLES", ""):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, MALLOC_ARENAS))
+    except (OSError, AttributeError):
+        return False
 
 
 class _Mallinfo2(ctypes.Structure):
