@@ -49,6 +49,6 @@ def rows(name: str) -> Any:
         return []
     earlier = json.loads(path.read_text())
     kept = earlier["rows"]
-    for row in kept if isinstance(kept, list) else []:
+    for row in kept.values() if isinstance(kept, dict) else kept:
         row.setdefault("measured", {key: earlier[key] for key in ("date", "machine", "versions")})
     return kept

@@ -1,6 +1,6 @@
 """Does a line hold: an hour and more with two cameras, a PLC, an MES behind a broker, a store, pictures and /metrics.
 
-    python -m benchmarks.soak [--minutes 75] [--fps 5] [--bundle BUNDLE]
+    python -m benchmarks.soak [--minutes 75] [--fps 5] [--bundle BUNDLE] [--only ROW]
 
 `lineside soak` runs the whole line in a process of its own, as a user does; PLC, broker (mosquitto) and MES are those
 of examples/plant, each a process. The cameras are two synthetic ones with lost, torn and dark pictures by plan.
@@ -105,17 +105,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--fps", type=float, default=5.0, help="parts a second; two pictures each")
     parser.add_argument("--bundle", type=Path, help="one that decides about nuts; trained if not given")
+    parser.add_argument("--only", metavar="ROW", help="the rows that begin so; the others stay as they were measured")
     args = parser.parse_args()
     wanted: dict[str, tuple[float, float, dict[str, str]]] = {
         "two cameras": (args.minutes, args.fps, {}),
         "fast": (FAST_MINUTES, FAST_FPS, {}),
         f"fast, {ARENAS} malloc arenas": (FAST_MINUTES, FAST_FPS, {"MALLOC_ARENA_MAX": str(ARENAS)}),
     }
-    rows = {}
+    rows = record.rows("soak") or {}
     with tempfile.TemporaryDirectory(dir=".") as place:
         folder = Path(place).resolve()
         bundle = (args.bundle or plant.trained(folder)).resolve()
         for name, (minutes, fps, environ) in wanted.items():
+            if not name.startswith(args.only or ""):
+                continue
             here = folder / name.replace(" ", "-")
             here.mkdir()
             rows[name] = row(run(bundle, minutes, fps, here, **environ), fps)

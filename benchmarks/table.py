@@ -138,13 +138,15 @@ def overhead() -> list[str]:
     if not measured:
         return []
     added = [row["overhead_ms"]["p50"] for row in measured.values()]
+    confirmed = [row["actuator_ms"]["p50"] for row in measured.values()]
     kept = []
     for name, row in measured.items():
         share = 100 * row["share_of_engine_rate"]["sustained"]["median"]
         kept.append(f"{share:.0f} % ({name}; {row['bare_engine_ms_median']:.0f} ms)")
     return textwrap.wrap(
         f"From the frame in memory to the verdict the line adds {span(added)} ms to a part (p50), with store, journal "
-        "and CSV ([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every "
+        f"and CSV, and {span(confirmed)} ms until a PLC double on the same two cores has confirmed it by Modbus TCP "
+        "([line_overhead](benchmarks/results/line_overhead.json)). Of the rate of its engine alone, on every "
         "core of two unless it says one, with EfficientNet-Lite0 unless it says another net, it keeps, where parts "
         f"come faster than they can be judged: {', '.join(kept)}.",
         140,
