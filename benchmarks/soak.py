@@ -10,7 +10,7 @@ slopes_b_per_s      resident memory, and what malloc has given out: bytes a seco
 second_half_b_per_s the same of the second half of the soak alone: where caches and pools have their size
 mib_every_minute    resident memory, and what malloc has given out, the sample nearest to each whole minute
 
-Then twelve minutes at 25 parts a second, as the line is and with as many of malloc's arenas as glibc would have (eight
+Then ten minutes at 12 parts a second, as the line is and with as many of malloc's arenas as glibc would have (eight
 a core): what the line gains by having its threads share two (lineside/line/process.py).
 """
 
@@ -33,7 +33,7 @@ import plant  # a script beside its helpers, no package
 
 DEADLINE_MS = 1500.0
 QUOTA_GB = 0.1
-FAST_MINUTES, FAST_FPS = 12.0, 25.0
+FAST_MINUTES, FAST_FPS = 10.0, 12.0
 ARENAS = 8 * len(os.sched_getaffinity(0))  # glibc's own number
 MIB = 2**20
 
