@@ -140,7 +140,7 @@ def test_without_orders_what_would_steer_the_line_is_refused_and_what_is_not_the
 def test_results_are_listed_found_held_and_released(shop):
     ids = [f"{n:032x}" for n in range(1, 8)]
     for n in range(1, 8):
-        reason = "deadline" if n == 6 else "stopped" if n == 5 else "decided"
+        reason = {5: "stopped", 6: "engine", 7: "deadline"}.get(n, "decided")
         shop.sink.tell([inspection(n, reason=reason, part_id=f"part {n}", verdict="accept")])
 
     async def ask(client):
@@ -161,7 +161,7 @@ def test_results_are_listed_found_held_and_released(shop):
             listed = await results(client)
         assert (listed[0], listed[1], listed[4]) == (True, 5, 0)
         assert [one.ResultId.Id for one in listed[3]] == ids[6:1:-1]  # newest first; the oldest two are gone
-        assert [one.ResultState for one in listed[3]] == [1, 4, 3, 1, 1]
+        assert [one.ResultState for one in listed[3]] == [3, 4, 3, 1, 1]
         page = await results(client, most=2, start=1)
         assert (page[0], page[1], [one.ResultId.Id for one in page[3]]) == (False, 2, ids[5:3:-1])
         failed = await results(client, state=4)

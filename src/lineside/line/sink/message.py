@@ -13,7 +13,7 @@ The same result is the same bytes each time it is sent: everything comes from th
 import json
 from typing import Any
 
-from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, NOT_FINITE, STOPPED, UNREADABLE
+from lineside.line.events import DEADLINE, DECIDED, ENGINE, FAULT, HALTED, NOT_FINITE, STOPPED, UNREADABLE
 from lineside.line.sink.plant import hash_of, simulated
 from lineside.line.sink.sink import written
 from lineside.store.outbox import Letter
@@ -31,7 +31,13 @@ STATE = {
     DEADLINE: ABORTED,
     FAULT: ABORTED,
     STOPPED: ABORTED,
+    HALTED: ABORTED,
 }
+
+
+def result_state(reason: str) -> int:
+    """ResultState, whose codes OPC 40001-101 and OPC 40100-1 (12.19) share."""
+    return STATE.get(reason, FAILED)
 
 
 def message(letter: Letter) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def _meta(one: Inspection, run: Run | None, recipe: str) -> dict[str, Any]:
         "ResultId": one.id,
         "IsPartial": False,
         "IsSimulated": run is not None and simulated(run.source),
-        "ResultState": STATE.get(one.reason, FAILED),
+        "ResultState": result_state(one.reason),
         "PartId": one.part_id,
         "InternalRecipeId": recipe,
         "JobId": one.run_id,

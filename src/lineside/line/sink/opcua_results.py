@@ -8,12 +8,11 @@ from typing import Any
 import asyncua.ua
 from asyncua.common.methods import uamethod
 
+from lineside.line.sink.message import result_state
 from lineside.line.sink.opcua_steering import OK, UNKNOWN
 from lineside.store.records import Inspection
 
 ua: Any = asyncua.ua
-COMPLETED, ABORTED, FAILED = 1, 3, 4  # ResultState, clause 12.19
-RESULT_STATES = {"decided": COMPLETED, "stopped": ABORTED}  # by reason; every other: FAILED
 HANDLES = 64  # results that clients may hold beyond the last ones
 EVENT_FIELDS = {  # of ResultReadyEventType, in the order of GetResultComponentsById: name → variant
     "IsPartial": ua.VariantType.Boolean,
@@ -82,7 +81,7 @@ class Results:
             HasTransferableDataOnFile=False,
             IsPartial=False,
             IsSimulated=self._simulated,
-            ResultState=ua.Int32(RESULT_STATES.get(one.reason, FAILED)),
+            ResultState=ua.Int32(result_state(one.reason)),
             PartId=ua.PartIdDataType(Id=one.part_id),
             ExternalRecipeId=external,
             InternalRecipeId=internal,
